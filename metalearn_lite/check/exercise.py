@@ -1,0 +1,347 @@
+"""Check one function that a learner writes, and name the misconception when it is wrong.
+
+The idea: the reference, the learner's function and every known mistake answer the same cases. If the learner's answers
+differ from the reference and agree with those of a mistake on every case, the learner reads that mistake's message.
+Checks are for practice on one's own machine: they can be forged, and need not be proof against that.
+"""
+import ast
+import contextlib
+import inspect
+import io
+import linecache
+import random
+import re
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy
+import torch
+
+from .compare import clone, describe, difference, holds, unchanged
+from .report import Report, Verdict, show
+
+
+class Mistake(NamedTuple):
+    """A known misconception: a function that makes it, and what a learner who makes it should read."""
+
+    wrong: Callable
+    message: str
+
+
+class Property(NamedTuple):
+    """Something every right answer fulfils; for results that are random draws. ``wrong``: mutants that break it."""
+
+    holds: Callable
+    message: str
+    wrong: tuple = ()
+
+
+class Outcome(NamedTuple):
+    """What one call did: the answer, or the error; and which arguments (by place) it changed."""
+
+    answer: object
+    error: BaseException | None
+    changed: tuple
+
+
+@dataclass(eq=False, repr=False)
+class Exercise:
+    """A check of one function. ``exercise(fn)`` displays the verdict and returns the function the lesson goes on with.
+
+    name:       of the function, and of the exercise in its module
+    reference:  the library's version, a plain function; its source is what "Show a solution" prints
+    cases:      argument tuples (tensors in float64, numbers, strings, lists, dicts), or a function of a torch.Generator
+                that returns them; may be empty where there are properties
+    mistakes:   Mistakes, the more specific first
+    hints:      exactly three, each giving away a little more
+    right:      what to say when the answer is right: why it works, or what to notice
+    properties: Properties, for results that are random draws; checked in order, after the cases
+    start:      for a bug hunt: the faulty listing as it was handed out; answering just as it does counts as open
+    """
+
+    name: str
+    reference: Callable
+    cases: Iterable | Callable
+    mistakes: Iterable
+    hints: Iterable
+    right: str
+    properties: Iterable = ()
+    start: Callable | None = None
+
+    def __post_init__(self):
+        self.mistakes, self.hints, self.properties = tuple(self.mistakes), tuple(self.hints), tuple(self.properties)
+        if not callable(self.cases):
+            self.cases = tuple(tuple(args) for args in self.cases)
+        if len(self.hints) != 3:
+            raise ValueError(f"hints of {self.name}: expected exactly 3, got {len(self.hints)}")
+        if not (self.cases or self.properties):
+            raise ValueError(f"cases of {self.name}: expected at least one where there are no properties")
+
+    def __call__(self, fn):
+        verdict = self.verdict(fn)
+        attempted = callable(fn) and verdict.status != "open"
+        if verdict.status == "right":
+            follow = f"Below, the lesson uses your `{self.name}`."
+        else:
+            follow = f"Below, the lesson uses the library's `{self.name}` until yours passes."
+        show(Report(self.name, verdict, follow, self.hints, _source(self.reference) if attempted else None))
+        return fn if verdict.status == "right" else self.reference
+
+    def __repr__(self):
+        return f"exercise: {self.name}({', '.join(_names(self.reference))})"
+
+    def verdict(self, fn, seed=0):
+        """The Verdict on ``fn``, without display. Raises nothing but KeyboardInterrupt. ``seed`` draws the cases."""
+        try:
+            with _quiet():
+                return self._judge(fn, seed)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # an answer that cannot even be looked at
+            return Verdict("wrong", f"The check could not read your answer ({type(error).__name__}). "
+                                    f"Does `{self.name}` return what the exercise asks for?")
+
+    def _judge(self, fn, seed):
+        if fn is ...:
+            return Verdict("open", f"`{self.name}` is still to be written.")
+        if not callable(fn):
+            return Verdict("wrong", f"The check needs the function itself, `{self.name}`, without calling it; "
+                                    f"it was given {describe(fn)}.")
+        cases = self.cases(torch.Generator().manual_seed(seed)) if callable(self.cases) else self.cases
+        cases = [tuple(args) for args in cases]
+        expected = [_run(self.reference, args) for args in cases]
+        outcomes = [_run(fn, args) for args in cases]
+        agree = all(_agree(o, e) for o, e in zip(outcomes, expected))
+        broken = None if cases and not agree else self._broken_property(fn)
+        if agree and broken is None:
+            return Verdict("right", self.right)
+        return (self._unfinished(fn, cases, outcomes, expected) or broken
+                or self._known_mistake(cases, outcomes) or self._finding(fn, cases, outcomes, expected))
+
+    def _unfinished(self, fn, cases, outcomes, expected):
+        line = _placeholder(fn)
+        if line:
+            return Verdict("open", f"`{self.name}` is still to be finished: line {line[0]} reads `{line[1]}`.")
+        for outcome, wanted in zip(outcomes, expected):
+            if isinstance(outcome.error, NotImplementedError) or "ellipsis" in _words(outcome.error).lower():
+                return Verdict("open", f"`{self.name}` is still to be written.")
+            if outcome.error is None and holds(outcome.answer, ...):
+                return Verdict("open", f"`{self.name}` is still to be finished: it returns {describe(...)}.")
+            if outcome.error is None and outcome.answer is None and wanted.answer is not None:
+                return Verdict("open", f"`{self.name}` returns nothing yet. Write what is missing, `return` included.")
+        if self.start and cases and all(_agree(o, _run(self.start, args)) for o, args in zip(outcomes, cases)):
+            return Verdict("open", f"`{self.name}` still answers like the listing you were given: "
+                                   "the bug is still in it.")
+        return None
+
+    def _known_mistake(self, cases, outcomes):
+        for mistake in self.mistakes:
+            if cases and all(_agree(o, _run(mistake.wrong, args)) for o, args in zip(outcomes, cases)):
+                return Verdict("wrong", mistake.message)
+        return None
+
+    def _finding(self, fn, cases, outcomes, expected):
+        """No known mistake: say what is seen. Errors first, then form, then inputs changed, then numbers."""
+        for number, (args, outcome) in enumerate(zip(cases, outcomes), 1):
+            if outcome.error is not None:
+                return Verdict("wrong", self._about_error(fn, outcome.error, args, f"case {number}"))
+        found = [difference(o.answer, e.answer) for o, e in zip(outcomes, expected)]
+        for kind in ("type", "shape", "nan"):
+            for number, d in enumerate(found, 1):
+                if d is not None and d.kind == kind:
+                    return Verdict("wrong", f"Case {number}{self._call(cases[number - 1])}: {d.text}.")
+        for number, (outcome, wanted) in enumerate(zip(outcomes, expected), 1):
+            if set(outcome.changed) - set(wanted.changed):
+                return Verdict("wrong", f"Case {number}: y{_changes(fn, outcome.changed)}")
+        broken = self._broken_property(fn)
+        if broken:
+            return broken
+        wrong = [number for number, d in enumerate(found, 1) if d is not None]
+        number = wrong[0]
+        others = f" ({len(wrong)} of {len(cases)} cases differ.)" if len(cases) > 1 else ""
+        return Verdict("wrong", f"Case {number}{self._call(cases[number - 1])}: {found[number - 1].text}.{others}")
+
+    def _broken_property(self, fn):
+        """The verdict of the first property that does not hold, or None."""
+        last = {}
+
+        def watched(*args, **kwargs):
+            last.update(args=clone(args), kwargs=clone(kwargs), outcome=_run(fn, args, kwargs))
+            if last["outcome"].error is not None:
+                raise last["outcome"].error
+            if last["outcome"].changed:
+                raise _Changed
+            return last["outcome"].answer
+
+        for prop in self.properties:
+            last.clear()
+            try:
+                if prop.holds(watched):
+                    continue
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # of the learner's function, or of the predicate, which met something unexpected
+                pass
+            if not last:
+                return Verdict("wrong", prop.message)
+            answer, error, changed = last["outcome"]
+            if isinstance(error, NotImplementedError) or "ellipsis" in _words(error).lower():
+                return Verdict("open", f"`{self.name}` is still to be written.")
+            if error is not None:
+                return Verdict("wrong", self._about_error(fn, error, last["args"], "the call", last["kwargs"]))
+            if changed:
+                return Verdict("wrong", f"Y{_changes(fn, changed)}")
+            wanted = _run(self.reference, last["args"], last["kwargs"]).answer
+            if holds(answer, ...) or answer is None and wanted is not None:
+                return Verdict("open", f"`{self.name}` is still to be finished: it returns {describe(answer)}.")
+            form = difference(answer, wanted)
+            if form is not None and form.kind == "type":
+                return Verdict("wrong", f"The answer has another form than asked for: {form.text}.")
+            return Verdict("wrong", prop.message)
+        return None
+
+    def _about_error(self, fn, error, args, what, kwargs=None):
+        try:
+            inspect.signature(fn).bind(*args, **(kwargs or {}))
+        except TypeError:
+            call = f"`{self.name}({', '.join(_names(self.reference))})`"
+            return f"Yours does not take the arguments it is called with: {call}."
+        except ValueError:  # a built-in that does not tell
+            pass
+        text = f"{what[0].upper()}{what[1:]} stopped with {type(error).__name__}: {_words(error)}"
+        text += "" if text.endswith((".", "!", "?")) else "."
+        line = _line(error, fn)
+        if line:
+            text += f" That was in line {line[0]}, `{line[1]}`."
+        if isinstance(error, RuntimeError) and re.search("dtype|scalar type|Float and Double|Double", _words(error)):
+            text += " The check uses float64: make new tensors with the `dtype` of those you are given."
+        return text
+
+    def _call(self, args):
+        """The call itself, if it is short enough to read."""
+        text = ", ".join(_value(a) for a in args)
+        return f", `{self.name}({text})`" if len(text) <= 160 else ""
+
+
+class _Changed(Exception):
+    pass
+
+
+def _run(fn, args, kwargs=None):
+    """Call ``fn`` on copies of the arguments and keep what it did."""
+    given, options = clone(args), clone(kwargs or {})
+    try:
+        with torch.enable_grad():
+            answer = fn(*given, **options)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a learner's exit() must not end the lesson
+        return Outcome(None, error, ())
+    changed = tuple(i for i, (now, before) in enumerate(zip(given, args)) if not unchanged(now, before))
+    return Outcome(_kept(answer), None, changed)
+
+
+def _names(fn):
+    try:
+        return list(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _changes(fn, places):
+    names = _names(fn)
+    told = ", ".join(f"`{names[i]}`" if i < len(names) else f"number {i + 1}" for i in places)
+    return (f"our function changes its argument {told} in place. Whoever called it still needs the old value: "
+            "compute a new one.")
+
+
+def _kept(answer, depth=6):
+    """The answer cut off from the graph and from what later calls may overwrite (not copied where it is huge)."""
+    if isinstance(answer, torch.Tensor):
+        return answer.detach().clone() if answer.numel() <= 1_000_000 else answer.detach()
+    if depth and type(answer) in (list, tuple) and len(answer) <= 100_000:
+        return type(answer)(_kept(a, depth - 1) for a in answer)
+    if depth and type(answer) is dict:
+        return {k: _kept(v, depth - 1) for k, v in answer.items()}
+    return answer
+
+
+def _agree(outcome, other):
+    if outcome.error is not None or other.error is not None:
+        return type(outcome.error) is type(other.error)
+    return outcome.changed == other.changed and difference(outcome.answer, other.answer) is None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Leave the notebook as it was: random states kept, prints and warnings of the many calls swallowed."""
+    python, numbers = random.getstate(), numpy.random.get_state()
+    with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(),
+          contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())):
+        warnings.simplefilter("ignore")
+        random.seed(0)
+        numpy.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(numbers)
+
+
+def _placeholder(fn):
+    """(line number, line) of the first ``...`` left in the source of ``fn``, or None. ``x[..., 0]`` does not count."""
+    try:
+        source = textwrap.dedent(inspect.getsource(fn))
+        tree = ast.parse(source)
+        first = inspect.unwrap(fn).__code__.co_firstlineno
+    except (OSError, TypeError, SyntaxError, ValueError, AttributeError):
+        return None
+    indices = {id(n) for s in ast.walk(tree) if isinstance(s, ast.Subscript) for n in ast.walk(s.slice)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value is ... and id(node) not in indices:
+            return first + node.lineno - 1, source.splitlines()[node.lineno - 1].split("#")[0].strip()
+    return None
+
+
+def _line(error, fn):
+    """(line number, line) where the learner's own code was when ``error`` was raised, or None."""
+    code = getattr(fn, "__code__", None)
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if code is not None and frame.f_code.co_filename == code.co_filename:
+            found = number, linecache.getline(code.co_filename, number, frame.f_globals).strip()
+    return found if found and found[1] else None
+
+
+def _words(error):
+    """The first line of an error's text, without addresses, which differ from run to run."""
+    if error is None:
+        return ""
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
+    text = re.sub(r" at 0x[0-9a-f]+", "", text.splitlines()[0] if text else "no reason given")
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _value(value):
+    if isinstance(value, torch.Tensor):
+        return f"tensor({_value(value.tolist())})" if value.numel() <= 40 else "tensor(…)"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return repr(value)
+
+
+def _source(fn):
+    try:
+        return textwrap.dedent(inspect.getsource(fn)).strip()
+    except (OSError, TypeError):
+        return None

@@ -1,0 +1,677 @@
+"""Quizzes and exercises of lesson 01, gradient descent."""
+import torch
+from torch.nn import functional as F
+
+from . import Exercise, Mistake, Order, Property, Quiz
+
+# ------------------------------------------------------------------------------------------------------ warm-up
+
+WARM_UP = (
+    Quiz("1. (Primer) A classifier for 20 classes gives every class the same logit. What is its cross-entropy?", [
+        ("0", False, "0 needs probability 1 for the true class. Here all 20 classes share the probability equally."),
+        ("0.05", False, "0.05 is the probability of each class. The loss is minus its logarithm."),
+        ("3.00", True, "Each class has p = 1/20, and -log(1/20) = log 20 = 3.00. You will meet this number again "
+                       "below."),
+        ("20", False, "The number of classes enters through its logarithm: -log(1/20) = log 20."),
+    ]),
+    Quiz("2. (Primer) loss.backward() has run. You call loss.backward() once more, on the very same loss. What "
+         "happens?", [
+        ("It stops with an error.", True, "The record of operations is thrown away after the first backward, to "
+                                          "free its memory. A loss computed anew has a new record."),
+        ("The gradient doubles.", False, "That is what happens if you compute the loss anew and call backward on "
+                                         "the new one: .grad adds up. On the very same loss the record is already "
+                                         "gone."),
+        ("Nothing: it is known already.", False, "backward never looks whether a gradient is known. It walks the "
+                                                 "record, and that was thrown away after the first call."),
+    ]),
+    Quiz("3. (Lesson 00) You have five versions of a learner and will report one of them. What chooses, and what "
+         "is reported?", [
+        ("The test data do both.", False, "The best of five test scores is too good on average: luck helped to "
+                                          "choose it. Choose on validation data."),
+        ("Validation data choose; test data, opened once, are reported.", True,
+         "The test score then had no part in the choice. This lesson does the same with drawers."),
+        ("Training data choose; validation data are reported.", False, "The training score prefers whatever "
+                                                                       "memorises best. Choose on data that the "
+                                                                       "learner has not seen, and report on a third "
+                                                                       "part."),
+    ]),
+)
+
+# ------------------------------------------------------------------------------------------------- 1: numeric_grad
+
+
+def numeric_grad(A, w, eps):
+    def loss(w):
+        return ((A @ w) ** 4).sum()
+
+    g = torch.zeros_like(w)
+    for j in range(len(w)):
+        e = torch.zeros_like(w)
+        e[j] = eps
+        g[j] = (loss(w + e) - loss(w - e)) / (2 * eps)
+    return g
+
+
+def _numeric(rule, together=False):
+    """A wrong numeric_grad: rule(loss, w, e, eps) gives one coordinate; ``together`` moves all coordinates at once."""
+    def numeric_grad(A, w, eps):
+        def loss(w):
+            return ((A @ w) ** 4).sum()
+
+        e = eps * torch.eye(len(w), dtype=w.dtype)
+        e = torch.full_like(e, eps) if together else e
+        return torch.stack([rule(loss, w, e[j], eps) for j in range(len(w))])
+    return numeric_grad
+
+
+def _central(loss, w, e, eps):
+    return (loss(w + e) - loss(w - e)) / (2 * eps)
+
+
+def _numeric_grad_cases(generator):
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    small = torch.eye(2, dtype=torch.float64), torch.tensor([1.0, -1.0], dtype=torch.float64), 1e-3
+    return [small, (draw(4, 3), draw(3), 1e-4), (draw(2, 5), draw(5), 1e-4)]
+
+
+numeric_grad = Exercise(
+    name="numeric_grad",
+    reference=numeric_grad,
+    cases=_numeric_grad_cases,
+    mistakes=[
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w)) / eps),
+                "You step to one side only (the forward difference). It is close, but the bend of the curve spoils "
+                "it: the error shrinks only like eps. Step to both sides, and the bend cancels."),
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w) - loss(w - e)) / eps),
+                "You step to one side only (the backward difference). It is close, but the bend of the curve spoils "
+                "it: the error shrinks only like eps. Step to both sides, and the bend cancels."),
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w - e)) / eps),
+                "Twice too steep. From w - e to w + e the run is two eps, not one."),
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w - e)) / 2),
+                "You have the rise, but did not divide it by the whole run: from w - e to w + e that is 2 · eps."),
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w - e) - loss(w + e)) / (2 * eps)),
+                "Right size, wrong sign: the slope is (value ahead - value behind) over the run, so that uphill is "
+                "positive."),
+        Mistake(_numeric(_central, together=True),
+                "Every coordinate got the same number: you moved all coordinates at once, by eps each. g[j] asks "
+                "what coordinate j does alone. Use e, which is eps at place j and 0 elsewhere."),
+    ],
+    hints=[
+        "A slope is rise over run. Take the loss a little ahead of w, and a little behind it. How far apart are the "
+        "two places?",
+        "The two places are w + e and w - e. They are 2 · eps apart. Call `loss` at both.",
+        "g[j] is the difference of the two losses, the one ahead minus the one behind, divided by (2 * eps). Mind "
+        "the brackets.",
+    ],
+    right="No derivative was needed, only the loss itself. It takes two losses for each coordinate, so it is a "
+          "check, not a way to train.",
+)
+
+# ---------------------------------------------------------------------------------------------------------- 2: sgd
+
+
+def sgd(w, g, lr):
+    return w - lr * g
+
+
+def _sgd_in_place(w, g, lr):
+    w -= lr * g
+    return w
+
+
+def _sgd_cases(generator):
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    small = torch.tensor([1.0], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64), 0.1
+    return [small, (draw(3), draw(3), 0.5), (draw(4, 2), draw(4, 2), 0.03)]
+
+
+sgd = Exercise(
+    name="sgd",
+    reference=sgd,
+    cases=_sgd_cases,
+    mistakes=[
+        Mistake(lambda w, g, lr: w + lr * g,
+                "You go uphill: the gradient points to where the loss grows fastest. Go against it."),
+        Mistake(_sgd_in_place,
+                "Right numbers, but you changed the caller's w in place: `w -= ...` overwrites the tensor itself. A "
+                "path that keeps the earlier points would then hold the last one many times over. Return a new "
+                "tensor."),
+        Mistake(lambda w, g, lr: w - g,
+                "The rate lr is not in it: you walk one whole gradient, however steep it is."),
+        Mistake(lambda w, g, lr: -lr * g,
+                "That is the move, not the new place. Add it to w."),
+        Mistake(lambda w, g, lr: w - lr * g / g.norm(),
+                "You divided by the gradient's length, so that every step is equally long. In gradient descent a "
+                "step shrinks as the slope gets flatter."),
+        Mistake(lambda w, g, lr: w - lr * torch.sign(g),
+                "You use only the sign of the gradient. Its size counts as well: steeper means farther."),
+    ],
+    hints=[
+        "Read the formula above as a recipe: the new w is the old w, less something. What?",
+        "The something is the rate times the gradient. Write it as one expression, without `-=`.",
+        "`return w - ...`, where the dots are lr times g.",
+    ],
+    right="One line; every optimiser of the course is a variation on it. It works for any shape, one number or a "
+          "whole matrix.",
+)
+
+# --------------------------------------------------------------------------------------------- 3: the loop, in order
+
+loop = Order(
+    name="loop",
+    lines={
+        "A": "    w = sgd(w, g, lr)",
+        "B": "for t in range(steps):",
+        "C": "    g = gradient(w, x, y)",
+        "D": "path = [w]",
+        "E": "    path.append(w)",
+        "F": "w = w0",
+        "G": "    g = gradient(w0, x, y)",
+    },
+    right="FDBCAE",
+    mistakes={
+        ".*G.*": "Line G asks for the slope at the start again and again. As you walk, the slope changes: ask for it "
+                 "where you are.",
+        "FDBAC?E?C?": "The step (A) uses g before line C has measured it. First look where downhill is, then step.",
+        "FDBCEA|FDBEC?A?C?": "You write the place down (E) before you have moved (A): the start stands in the path "
+                             "twice, and the last point is lost.",
+        "DF.*": "Line D puts w into the path, so w has to exist before it.",
+        "F?B.*|DB.*": "Lines F and D are not indented: both run once, before the loop begins.",
+        ".*C.*B.*": "Line C is indented: it belongs into the loop, below B. Outside it the slope is measured only "
+                    "once.",
+    },
+    hints=(
+        "First the two lines that run once, then the line that starts the loop, then the three that are repeated. "
+        "One line is not needed.",
+        "The lines that run once have no indentation: F and D (which needs the other?), then B.",
+        "Inside the loop: measure the slope where you are, step, write the new place down.",
+    ),
+    praise="Measure the slope where you are, step, write the place down. Line G would measure it at the start for "
+           "ever.",
+)
+
+# ---------------------------------------------------------------------------------------------------- 4: momentum
+
+
+def momentum(w, v, g, lr, mu, nesterov):
+    v = mu * v + g
+    if nesterov:
+        return w - lr * (g + mu * v), v
+    return w - lr * v, v
+
+
+def _step(velocity, move):
+    """A wrong momentum: velocity(v, g, lr, mu) is the new velocity; w loses move(v, new, g, lr, mu, nesterov)."""
+    def momentum(w, v, g, lr, mu, nesterov):
+        new = velocity(v, g, lr, mu)
+        return w - move(v, new, g, lr, mu, nesterov), new
+    return momentum
+
+
+def _usual(v, g, lr, mu):
+    return mu * v + g
+
+
+def _downhill(v, g, lr, mu):
+    return mu * v - g
+
+
+def _usual_move(v, new, g, lr, mu, nesterov):
+    return lr * (g + mu * new) if nesterov else lr * new
+
+
+def _momentum_in_place(w, v, g, lr, mu, nesterov):
+    v *= mu
+    v += g
+    w -= lr * (g + mu * v) if nesterov else lr * v
+    return w, v
+
+
+def _momentum_cases(generator):
+    """Moments of two descents of 20 steps on a valley, with a rate that changes; then tensors of other shapes."""
+    curvature = torch.tensor([0.05, 0.4, 1.0], dtype=torch.float64)
+    cases = []
+    for nesterov in (False, True):
+        w, v = torch.tensor([2.0, -1.0, 1.5], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+        for t in range(20):
+            lr, g = 0.8 / (1 + t), curvature * w
+            if t in (0, 1, 5, 19):
+                cases.append((w, v, g, lr, 0.9, nesterov))
+            w, v = _momentum(w, v, g, lr, 0.9, nesterov)
+    w, v, g = torch.randn(3, 4, 2, generator=generator, dtype=torch.float64)
+    return cases + [(w, v, g, 0.1, 0.5, False), (w, v, g, 0.1, 0.5, True), (w, v, g, 0.2, 0.0, False)]
+
+
+_momentum = momentum
+_STALE = ("You move with the old velocity. The gradient that you just measured has no part in the step: first update "
+          "v, then move with it.")
+
+momentum = Exercise(
+    name="momentum",
+    reference=momentum,
+    cases=_momentum_cases,
+    mistakes=[
+        Mistake(_step(lambda v, g, lr, mu: g, _usual_move),
+                "Your velocity is the new gradient alone: the old velocity is lost at each step, and nothing is "
+                "ever gathered. Keep the share mu of it."),
+        Mistake(_step(lambda v, g, lr, mu: mu * v + (1 - mu) * g, _usual_move),
+                "You weigh the gradient with (1 - mu), which makes v an average (`dampening` in PyTorch; Adam does "
+                "it too). Then the same lr walks only (1 - mu) as far. Here the ball gets the whole push: mu · v + "
+                "g."),
+        Mistake(_step(lambda v, g, lr, mu: mu * v + lr * g,
+                      lambda v, new, g, lr, mu, nesterov: lr * g + mu * new if nesterov else new),
+                "You put the rate inside the velocity. Many papers do (Polyak's too), and as long as lr stays the "
+                "same the path is the same. But when lr changes, the old pushes keep the old rate. PyTorch, and "
+                "this lesson, keep v free of lr and multiply at the end."),
+        Mistake(_step(lambda v, g, lr, mu: mu * v + lr * g,
+                      lambda v, new, g, lr, mu, nesterov: lr * (g + mu * new) if nesterov else lr * new),
+                "The rate stands in twice: in the velocity, and again in the step. Multiply by lr once, when you "
+                "move."),
+        Mistake(_step(_downhill, lambda v, new, g, lr, mu, nesterov: lr * (mu * new - g) if nesterov else lr * new),
+                "Two signs do not go together: your v already points downhill (- g), and then you subtract it from w. "
+                "Here v adds up gradients, and the minus stands in the step."),
+        Mistake(_step(_downhill, lambda v, new, g, lr, mu, nesterov: -lr * (mu * new - g) if nesterov else -lr * new),
+                "Your w is right, your v has the opposite sign: it points downhill. Both conventions are in use; "
+                "here v adds up gradients, as in PyTorch, and the minus stands in the step."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: -_usual_move(v, new, g, lr, mu, nesterov)),
+                "You go uphill: v adds up gradients, so the step is taken against it."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * new),
+                "Right without Nesterov, but the flag `nesterov` changes nothing yet. With it, you move by g + mu · "
+                "v (v already the new one) instead of v."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * (g + mu * new)),
+                "You always take Nesterov's step. Without the flag, move by v alone."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * mu * new if nesterov else lr * new),
+                "Right without Nesterov. With it you look ahead (mu · v), but the gradient itself is missing: move "
+                "by g + mu · v."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * (g + new) if nesterov else lr * new),
+                "Right without Nesterov. With it, the velocity loses its friction once more: g + mu · v, not g + v."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * (g + mu * v) if nesterov else lr * v), _STALE),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * v), _STALE + " (And the flag `nesterov` "
+                                                                                    "changes nothing yet.)"),
+        Mistake(lambda w, v, g, lr, mu, nesterov: (_momentum(w, v, g, lr, mu, nesterov)[0], v),
+                "Your w is right, but you return the old v: the next step would start without what this one "
+                "gathered. Return the new velocity."),
+        Mistake(_momentum_in_place,
+                "Right numbers, but you changed the caller's w and v in place. A path that keeps the earlier points "
+                "would then hold the last one many times over. Compute new tensors: `v = mu * v + ...`."),
+        Mistake(lambda w, v, g, lr, mu, nesterov: _momentum(w, v, g, lr, mu, nesterov)[::-1],
+                "Right numbers in the wrong order: return w first, then v."),
+    ],
+    hints=[
+        "Two lines without Nesterov: the first makes the new velocity from the old one and the gradient; the second "
+        "is `sgd` with that velocity in the place of the gradient.",
+        "New velocity: mu times the old one, plus g. The rate has no part in it. Then w less lr times the new "
+        "velocity.",
+        "For Nesterov only the last line differs: in the place of v stands g + mu * v, with the new v. Return both, "
+        "`return w, v`.",
+    ],
+    right="Equal to one step of torch.optim.SGD(momentum=mu, nesterov=...). With mu = 0 it is your `sgd`.",
+)
+
+# -------------------------------------------------------------------------------------------------- 5: softmax_ce
+
+
+def softmax_ce(logits, y):
+    n = len(y)
+    rows = torch.arange(n)
+    z = logits - logits.max(dim=1, keepdim=True).values
+    log_p = z - z.exp().sum(dim=1, keepdim=True).log()
+    loss = -log_p[rows, y].mean()
+    grad = log_p.exp()
+    grad[rows, y] -= 1
+    return loss, grad / n
+
+
+def _one_hot(logits, y):
+    return F.one_hot(y, logits.shape[1]).to(logits.dtype)
+
+
+def _ce(loss=None, grad=None):
+    """A wrong softmax_ce: loss(log_p, t) and grad(p, t), where given, replace the right ones; t is one-hot."""
+    def softmax_ce(logits, y):
+        log_p, t = torch.log_softmax(logits, dim=1), _one_hot(logits, y)
+        right = -(log_p * t).sum() / len(y), (log_p.exp() - t) / len(y)
+        return (loss(log_p, t) if loss else right[0]), (grad(log_p.exp(), t) if grad else right[1])
+    return softmax_ce
+
+
+def _ce_of_batch(logits, y):
+    log_p, t = torch.log_softmax(logits, dim=0), _one_hot(logits, y)
+    return -(log_p * t).sum() / len(y), (log_p.exp() - t) / len(y)
+
+
+def _ce_plain_exp(logits, y):
+    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    t = _one_hot(logits, y)
+    return -p[torch.arange(len(y)), y].log().mean(), (p - t) / len(y)
+
+
+def _ce_plain_logsumexp(logits, y):
+    log_sum = logits.exp().sum(dim=1).log()
+    p = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
+    return (log_sum - logits[torch.arange(len(y)), y]).mean(), (p - _one_hot(logits, y)) / len(y)
+
+
+def _ce_log_of_zero(logits, y):
+    p = torch.softmax(logits, dim=1)
+    return -p[torch.arange(len(y)), y].log().mean(), (p - _one_hot(logits, y)) / len(y)
+
+
+def _ce_guarded(logits, y):
+    p = torch.softmax(logits, dim=1)
+    return -(p[torch.arange(len(y)), y] + 1e-12).log().mean(), (p - _one_hot(logits, y)) / len(y)
+
+
+def _softmax_ce_cases(generator):
+    def draw(n, classes):
+        return (2 * torch.randn(n, classes, generator=generator, dtype=torch.float64),
+                torch.randint(classes, (n,), generator=generator))
+
+    return [(torch.tensor([[2.0, 1.0, 0.0]], dtype=torch.float64), torch.tensor([2])),
+            (torch.zeros(2, 4, dtype=torch.float64), torch.tensor([3, 1])), draw(5, 3), draw(3, 6), draw(7, 7)]
+
+
+_LARGE = torch.tensor([[1000.0, 0.0, -1000.0], [-1000.0, -1001.0, -1002.0], [999.0, 1000.0, 1001.0]]).double()
+
+
+def _same(answer, expected):
+    loss, grad = answer
+    loss = torch.as_tensor(loss, dtype=torch.float64)
+    return bool(torch.isclose(loss, expected[0])) and torch.allclose(grad, expected[1])
+
+
+def _large_logits(fn):
+    """Rows whose exp overflows or vanishes; the true class has a probability that is not 0 in floating point."""
+    y = torch.tensor([0, 1, 1])
+    return _same(fn(_LARGE, y), _softmax_ce(_LARGE, y))
+
+
+def _sure_and_wrong(fn):
+    """The true class has a probability of exp(-1000): 0 in floating point, but the loss is 1000."""
+    y = torch.tensor([1, 2, 0])
+    return _same(fn(_LARGE, y), _softmax_ce(_LARGE, y))
+
+
+_softmax_ce = softmax_ce
+
+softmax_ce = Exercise(
+    name="softmax_ce",
+    reference=softmax_ce,
+    cases=_softmax_ce_cases,
+    mistakes=[
+        Mistake(_ce(loss=lambda log_p, t: -(log_p * t).sum(), grad=lambda p, t: p - t),
+                "You add up over the images where you should average: twice as many images would make every step "
+                "twice as long. Divide loss and gradient by n."),
+        Mistake(_ce(loss=lambda log_p, t: -(log_p * t).sum()),
+                "The gradient is right, but the loss is a sum over the images: it should be their mean."),
+        Mistake(_ce(grad=lambda p, t: p - t),
+                "The loss is right. Its gradient is n times too large: the loss is a mean over n images, so each "
+                "image's share is divided by n."),
+        Mistake(_ce(grad=lambda p, t: p / len(p)),
+                "The gradient is the probabilities alone: it would push every logit down, the true class's as well. "
+                "At the true class subtract 1 (probabilities minus one-hot)."),
+        Mistake(_ce(grad=lambda p, t: p),
+                "The gradient is the probabilities alone. At the true class subtract 1 (probabilities minus "
+                "one-hot), then divide by n."),
+        Mistake(_ce(grad=lambda p, t: (t - p) / len(p)),
+                "The gradient has the wrong sign: it should be negative at the true class (raising that logit "
+                "lowers the loss). Probabilities minus one-hot, not the reverse."),
+        Mistake(_ce(loss=lambda log_p, t: (log_p * t).sum() / len(t)),
+                "The loss is negative: a logarithm of a probability is, so it takes a minus sign."),
+        Mistake(_ce(loss=lambda log_p, t: -(log_p.exp() * t).sum() / len(t)),
+                "The logarithm is missing: the loss of an image is -log p, not -p."),
+        Mistake(_ce_of_batch,
+                "Your softmax runs down the columns (dim=0), so that the images share one probability. Each row, "
+                "each image, has probabilities of its own: dim=1."),
+    ],
+    properties=[
+        Property(_large_logits,
+                 "Right for small logits. But for logits of 1000, exp overflows to infinity, and the answer is nan "
+                 "or inf (for -1000 it is 0/0). Subtract each row's largest logit first: softmax does not notice.",
+                 wrong=(_ce_plain_exp, _ce_plain_logsumexp)),
+        Property(_sure_and_wrong,
+                 "Right, until the classifier is sure and wrong. If the true class's logit lies 1000 below another, "
+                 "its p is 0 in floating point, and log 0 is not the loss (it is 1000). Never take the log of p: log "
+                 "p = z - log(sum of exp z), with z the shifted logits.",
+                 wrong=(_ce_log_of_zero, _ce_guarded)),
+    ],
+    hints=[
+        "Row by row: shift the logits so that the largest is 0 (the primer's trick), call them z. Then log p = z - "
+        "log(sum of exp z). No probability is needed for the loss.",
+        "The loss picks one log p in each row: `log_p[torch.arange(n), y]`, then minus, then mean. The gradient "
+        "starts from `log_p.exp()`, shape (n, N).",
+        "`z = logits - logits.max(dim=1, keepdim=True).values`, and the sum over dim=1 with keepdim too. In the "
+        "gradient subtract 1 at [torch.arange(n), y]; divide all of it by n.",
+    ],
+    right="Loss and gradient agree with PyTorch's, without autograd, for logits of a thousand too.",
+)
+
+# ------------------------------------------------------------------------------------------------- 6: minibatches
+
+
+def minibatches(n, size, seed):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return list(order.split(size))
+
+
+def _shuffled(n, seed):
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def _drawn_anew(n, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(n, (min(size, n - i),), generator=generator) for i in range(0, n, size)]
+
+
+def _remainder_dropped(n, size, seed):
+    order = _shuffled(n, seed)
+    return [order[i * size:(i + 1) * size] for i in range(n // size)]
+
+
+def _blocks_shuffled(n, size, seed):
+    blocks = torch.arange(n).split(size)
+    return [blocks[i] for i in _shuffled(len(blocks), seed)]
+
+
+def _lists(batches):
+    return [batch.tolist() if isinstance(batch, torch.Tensor) else list(batch) for batch in batches]
+
+
+_SIZES = ((10, 4), (12, 3), (7, 7), (5, 8), (50, 16))
+
+
+def _all_there(fn):
+    return all(sum(map(len, _lists(fn(n, size, seed)))) >= n for n, size in _SIZES for seed in range(3))
+
+
+def _each_once(fn):
+    return all(sorted(i for batch in _lists(fn(n, size, seed)) for i in batch) == list(range(n))
+               for n, size in _SIZES for seed in range(3))
+
+
+def _sizes_right(fn):
+    return all(sorted(map(len, _lists(fn(n, size, 0)))) == [n % size] * (n % size > 0) + [size] * (n // size)
+               for n, size in _SIZES)
+
+
+def _new_order(fn):
+    return len({str(_lists(fn(50, 5, seed))) for seed in range(20)}) > 15
+
+
+def _new_company(fn):
+    """Who is in a batch with example 0 differs from seed to seed."""
+    company = {str(sorted(next(batch for batch in _lists(fn(50, 5, seed)) if 0 in batch))) for seed in range(20)}
+    return len(company) > 10
+
+
+def _repeatable(fn):
+    return all(_lists(fn(50, 16, seed)) == _lists(fn(50, 16, seed)) for seed in range(5))
+
+
+minibatches = Exercise(
+    name="minibatches",
+    reference=minibatches,
+    cases=[],
+    mistakes=[],
+    properties=[
+        Property(_all_there,
+                 "Some examples are left out: with n = 10 and size = 4 only the full batches come. The last batch is "
+                 "allowed to be smaller; those 2 examples must be in it.",
+                 wrong=(_remainder_dropped,)),
+        Property(_each_once,
+                 "Some examples come twice and others never: you draw with replacement. In one epoch each example "
+                 "has its turn exactly once. Shuffle them, then cut.",
+                 wrong=(_drawn_anew,)),
+        Property(_sizes_right,
+                 "Each example comes once, but the batches have the wrong sizes: each has `size` examples, and only "
+                 "one, the last, may have fewer.",
+                 wrong=(lambda n, size, seed: list(_shuffled(n, seed).chunk(max(1, n // size))),
+                        lambda n, size, seed: list(_shuffled(n, seed).split(min(n, max(1, size - 1)))))),
+        Property(_repeatable,
+                 "The same seed gives different batches: your draw reads PyTorch's global random state. Make a "
+                 "generator from the seed, and hand it to the function that draws.",
+                 wrong=(lambda n, size, seed: list(torch.randperm(n).split(size)),)),
+        Property(_new_order,
+                 "Every seed gives the same order: all epochs would see the same batches in the same order. Let the "
+                 "seed decide.",
+                 wrong=(lambda n, size, seed: list(_shuffled(n, 0).split(size)),
+                        lambda n, size, seed: list(torch.arange(n).split(size)))),
+        Property(_new_company,
+                 "You shuffle the batches, but each batch always holds the same examples. Neighbours in the data are "
+                 "alike (here: the same letter!), so mix the examples first, and cut afterwards.",
+                 wrong=(_blocks_shuffled,)),
+    ],
+    hints=[
+        "Think of a pack of cards: shuffle the numbers 0..n-1, then deal `size` cards at a time until none are left.",
+        "`torch.randperm(n, generator=...)` shuffles 0..n-1. A generator that depends on nothing but the seed: "
+        "`torch.Generator().manual_seed(seed)`.",
+        "`order.split(size)` cuts a tensor into pieces of `size`, the last one shorter if need be. It returns a "
+        "tuple.",
+    ],
+    right="Each example once, in a new company for each seed; the last batch may be small.",
+)
+
+# ----------------------------------------------------------------------------------------------------- bug hunts
+
+WRONG_REWARD = Quiz("Which finding convicts the loss, and not the rate or the data?", [
+    ("The accuracy is low.", False, "True, but a bad rate or bad data would do that too. Which finding can only "
+                                    "come from the loss itself?"),
+    ("The loss falls below 0 and goes on falling.", False, "That is suspicious: nothing holds it. But some honest "
+                                                           "losses have no lower end either. What does this one ask "
+                                                           "of the 20 columns of w?"),
+    ("All 20 columns of w changed alike.", True, "The gradient of this loss is the same for every class: nothing in "
+                                                 "it says which score belongs to the label. So no letter is ever "
+                                                 "told from another, whatever the images are."),
+    ("The loss falls at every step.", False, "It falls perfectly, and that is the trap: descent does what the loss "
+                                             "asks. Is it the right thing to ask?"),
+])
+
+NOISE = Quiz("The curve for real scores and the curve for shuffled scores are alike. What follows?", [
+    ("Shuffling did no harm, so the model is robust.", False, "After shuffling, a score belongs to another picture. "
+                                                              "A model that reads the pictures must suffer from "
+                                                              "that."),
+    ("The model learned nothing about which picture has which score.", True,
+     "All it learned is what survives shuffling: the mean of the scores. What is left is their variance, and no "
+     "rate or network can predict it from these pictures."),
+    ("The rate is too small.", False, "A better rate gets both curves down faster, to the same floor. There is "
+                                      "nothing to learn in either."),
+    ("More epochs would pull the curves apart.", False, "On the training pictures both would fall, by memorising. "
+                                                        "On the validation pictures neither could."),
+])
+
+
+def epoch(w, x, y, lr, batches):
+    losses = []
+    for i in batches:
+        w = w.detach().requires_grad_()
+        loss = F.cross_entropy(x[i] @ w, y[i])
+        loss.backward()
+        losses.append(loss.item())
+        w = w - lr * w.grad
+    return w.detach(), sum(losses) / len(losses)
+
+
+def _epoch_listing(w, x, y, lr, batches):
+    w = w.clone().requires_grad_()
+    total = 0.0
+    for i in batches:
+        total = total + F.cross_entropy(x[i] @ w, y[i])
+        total.backward(retain_graph=True)
+        with torch.no_grad():
+            w -= lr * w.grad
+        w.grad = None
+    return w.detach(), total.item() / len(batches)
+
+
+def _epoch_with(gradients, report=lambda losses: sum(losses) / len(losses)):
+    """A wrong repair: gradients(all gradients so far) is what the step uses; report(losses) is what is returned."""
+    def epoch(w, x, y, lr, batches):
+        losses, seen = [], []
+        for i in batches:
+            w = w.detach().requires_grad_()
+            loss = F.cross_entropy(x[i] @ w, y[i])
+            seen.append(torch.autograd.grad(loss, w)[0])
+            losses.append(loss.item())
+            w = w - lr * gradients(seen)
+        return w.detach(), report(losses)
+    return epoch
+
+
+def _epoch_one_step(divide):
+    def epoch(w, x, y, lr, batches):
+        w = w.detach().requires_grad_()
+        total = sum(F.cross_entropy(x[i] @ w, y[i]) for i in batches)
+        (g,) = torch.autograd.grad(total, w)
+        return (w - lr * g / (len(batches) if divide else 1)).detach(), total.item() / len(batches)
+    return epoch
+
+
+def _epoch_cases(generator):
+    def draw(n, d, classes, size):
+        w = 0.1 * torch.randn(d, classes, generator=generator, dtype=torch.float64)
+        x = torch.randn(n, d, generator=generator, dtype=torch.float64)
+        y = torch.randint(classes, (n,), generator=generator)
+        return w, x, y, 0.3, list(torch.randperm(n, generator=generator).split(size))
+
+    return [draw(12, 4, 3, 4), draw(10, 3, 5, 3)]
+
+
+epoch = Exercise(
+    name="epoch",
+    reference=epoch,
+    cases=_epoch_cases,
+    start=_epoch_listing,
+    mistakes=[
+        Mistake(_epoch_with(sum, sum),
+                "The gradients still pile up, and the losses are not averaged. Back-propagate the batch's own loss, "
+                "and clear w.grad after each step."),
+        Mistake(_epoch_with(lambda seen: sum(seen) / len(seen)),
+                "Each step uses the mean of all gradients so far. A step of SGD uses the gradient of its own batch "
+                "alone."),
+        Mistake(_epoch_one_step(divide=True),
+                "One step for the whole epoch: you moved backward behind the loop, so w stays put while the batches "
+                "pass. That is right as full-batch descent, but here each batch takes a step of its own."),
+        Mistake(_epoch_one_step(divide=False),
+                "One step for the whole epoch, along the sum of all gradients: you moved backward behind the loop. "
+                "Here each batch takes a step of its own, from where the last one ended."),
+        Mistake(_epoch_with(lambda seen: seen[-1], report=lambda losses: losses[-1]),
+                "The steps are right. But the loss you return is the last batch's alone, and that is a noisy "
+                "number: return the mean over the batches."),
+        Mistake(_epoch_with(lambda seen: seen[-1], report=sum),
+                "The steps are right. But the loss you return is a sum: it depends on how many batches there are. "
+                "Return the mean."),
+    ],
+    hints=[
+        "Which tensor is back-propagated in the second pass of the loop: the second batch's loss, or more? And what "
+        "does `retain_graph=True` keep alive?",
+        "Back-propagate the loss of this batch alone. Then no graph is needed twice, and `retain_graph` can go. For "
+        "the report, keep plain numbers: `loss.item()` has no graph.",
+        "In the loop: `loss = F.cross_entropy(x[i] @ w, y[i])`, then `loss.backward()`, then `total = total + "
+        "loss.item()`. The step and `w.grad = None` stay as they are; at the end total is already a number.",
+    ],
+    right="Each step uses its own batch's gradient, no graph outlives its step, and the report is a plain number.",
+)

@@ -1,0 +1,136 @@
+"""Tasks: what an episode is, and how a whole batch of them is drawn at once."""
+
+import hashlib
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Episode(NamedTuple):
+    """A batch of B tasks. Each task has S labelled support items and Q query items.
+
+    Classification: ``x`` is float (B, S, 1, H, W) or (B, S, D), ``y`` is int64 (B, S) with labels 0..way-1.
+    Regression: ``x`` and ``y`` are float (B, S, 1).
+    """
+
+    support_x: Tensor  # (B, S, ...)
+    support_y: Tensor  # (B, S) or (B, S, 1)
+    query_x: Tensor  # (B, Q, ...)
+    query_y: Tensor  # (B, Q) or (B, Q, 1)
+
+
+def count_ways(support_y: Tensor) -> int:
+    """The number of classes N of a batch of tasks, read from its support labels (B, S).
+
+    Raises TypeError if the labels are not integers and ValueError if any task lacks one of the labels 0..N-1.
+    """
+    if support_y.dtype != torch.int64:
+        raise TypeError(f"support_y: dtype is {support_y.dtype}, expected torch.int64 labels")
+    if support_y.ndim != 2 or support_y.numel() == 0:
+        raise ValueError(f"support_y: shape is {tuple(support_y.shape)}, expected (tasks, support items), neither empty")
+    low, way = int(support_y.min()), int(support_y.max()) + 1
+    if low < 0:
+        raise ValueError(f"support_y: holds the label {low}, expected labels from 0 up")
+    if way > support_y.shape[1]:  # also keeps a huge stray label from making a huge table below
+        raise ValueError(f"support_y: largest label is {way - 1}, but a task has only {support_y.shape[1]} items")
+    present = torch.zeros(len(support_y), way, dtype=torch.bool, device=support_y.device).scatter_(1, support_y, True)
+    if not present.all():
+        task, label = (~present).nonzero()[0].tolist()
+        raise ValueError(f"support_y: task {task} has no item with label {label}, expected each of 0..{way - 1}")
+    return way
+
+
+def _at_least(name: str, value: int, bound: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, expected an int")
+    if value < bound:
+        raise ValueError(f"{name}: {value} is too small, expected at least {bound}")
+
+
+class EpisodeSampler:
+    """Draws batches of N-way K-shot tasks from a data set: ``sampler()`` is an `Episode` (Vinyals et al. 2016, section 4.1).
+
+    Classes are drawn without replacement within a task, and so are the items of a class; support and query never share
+    an item. Items come class by class: support_y is 0, .., 0, 1, .., 1, .. with ``shot`` of each, query_y likewise
+    with ``query`` of each. Images arrive as float32 (B, S, 1, H, W) between 0 (paper) and 1 (ink), vectors as (B, S, D).
+
+    dataset    a `FewShotDataset`: ``items`` (C, P, H, W) uint8, or (C, P, D) float
+    way        N, classes of a task                       2 <= way <= C   (1 is allowed, but no test of a classifier)
+    shot       K, support items of a class
+    query      query items of a class                     shot + query <= P
+    batch      B, tasks of a draw
+    generator  the source of randomness; on the CPU, so that a seed means the same tasks on every device
+    device     where the episode is wanted; the images are moved there once, not at every draw
+    """
+
+    def __init__(self, dataset, way: int, shot: int, query: int, batch: int, generator: torch.Generator, device=None):
+        for name, value in dict(way=way, shot=shot, query=query, batch=batch).items():
+            _at_least(name, value, 1)
+        self.items = dataset.items if device is None else dataset.items.to(device)
+        classes, per_class = self.items.shape[:2]
+        if way > classes:
+            raise ValueError(f"way: {way} is more than the {classes} classes of the data set")
+        if shot + query > per_class:
+            raise ValueError(f"shot + query: {shot} + {query} is more than the {per_class} items of a class")
+        self.way, self.shot, self.query, self.batch, self.generator = way, shot, query, batch, generator
+        labels = torch.arange(way, device=self.items.device)
+        self._support_y = labels.repeat_interleave(shot).repeat(batch, 1)  # (B, N*K)
+        self._query_y = labels.repeat_interleave(query).repeat(batch, 1)  # (B, N*query)
+
+    def draw_indices(self) -> tuple[Tensor, Tensor]:
+        """Which classes (B, way) and which items of each (B, way, shot + query); the first ``shot`` are the support."""
+        n_classes, per_class = self.items.shape[:2]
+        classes = torch.rand(self.batch, n_classes, generator=self.generator).topk(self.way).indices
+        order = torch.rand(self.batch, self.way, per_class, generator=self.generator)
+        return classes, order.topk(self.shot + self.query).indices
+
+    def fingerprint(self) -> str:
+        """Names the tasks that the next draws will give: equal for two samplers that are about to draw the same ones."""
+        shape = (self.way, self.shot, self.query, self.batch, *self.items.shape[:2])
+        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
+        return f"{state} {shape}"
+
+    def __call__(self) -> Episode:
+        classes, items = self.draw_indices()
+        rows = (classes[..., None] * self.items.shape[1] + items).to(self.items.device)  # (B, N, K + query)
+        rows = torch.cat([rows[..., : self.shot].flatten(1), rows[..., self.shot :].flatten(1)], 1)  # support, then query
+        drawn = self.items.flatten(0, 1).index_select(0, rows.flatten())  # the one gather
+        drawn = drawn.unflatten(0, rows.shape)
+        if drawn.dtype == torch.uint8:
+            drawn = drawn.unsqueeze(2) * (1 / 255)  # (B, S + Q, 1, H, W)
+        support_x, query_x = drawn.split([self.way * self.shot, self.way * self.query], 1)
+        return Episode(support_x, self._support_y.clone(), query_x, self._query_y.clone())
+
+
+class SinusoidSampler:
+    """Draws batches of regression tasks y = a sin(x - p) (Finn et al. 2017, section 5.1).
+
+    Amplitude a is uniform in [0.1, 5], phase p in [0, pi], x in [-5, 5]; support_x is float32 (B, shot, 1), query_x
+    (B, query, 1). ``amplitude`` gives another range than the paper's: how a learner meets tasks unlike those it knew.
+    """
+
+    def __init__(self, shot: int, query: int, batch: int, generator: torch.Generator, device=None,
+                 amplitude: tuple[float, float] = (0.1, 5.0)):
+        for name, value in dict(shot=shot, query=query, batch=batch).items():
+            _at_least(name, value, 1)
+        if not 0 <= amplitude[0] <= amplitude[1]:
+            raise ValueError(f"amplitude: {amplitude}, expected (low, high) with 0 <= low <= high")
+        self.shot, self.query, self.batch, self.generator, self.device = shot, query, batch, generator, device
+        self.amplitude = amplitude
+
+    def fingerprint(self) -> str:
+        """As `EpisodeSampler.fingerprint`."""
+        shape = (self.shot, self.query, self.batch, self.amplitude)
+        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
+        return f"{state} {shape}"
+
+    def __call__(self) -> Episode:
+        draw = torch.rand(self.batch, self.shot + self.query + 2, 1, generator=self.generator).to(self.device)
+        low, high = self.amplitude
+        amplitude = low + (high - low) * draw[:, :1]  # (B, 1, 1)
+        phase = math.pi * draw[:, 1:2]  # (B, 1, 1)
+        x = 10 * draw[:, 2:] - 5  # (B, shot + query, 1)
+        y = amplitude * torch.sin(x - phase)
+        return Episode(x[:, : self.shot], y[:, : self.shot], x[:, self.shot :], y[:, self.shot :])

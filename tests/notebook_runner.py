@@ -1,0 +1,105 @@
+"""Run notebooks through nbval in a process of their own, and keep what every cell said, took and needed.
+
+``run`` is for the tests.  The hooks below it make this file a pytest plugin too: it is loaded into nbval's process,
+where it writes a report (one JSON file) of each cell's outcome, outputs, seconds and the kernel's memory peak so far.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import lessons  # noqa: E402
+
+# Every lesson's source; index.py is the page of contents, which has nothing to run
+SCRIPTS = sorted(path for path in (ROOT / "solutions").glob("*.py") if path.stem != "index")
+REPORT = "METALEARN_LITE_TEST_REPORT"
+
+
+def run(paths, strict, updates=None, seconds=900):
+    """Run notebooks one after another; return {path: list of cells}.
+
+    Each cell is a dict: source, tags, outcome ("passed" or "failed"), message, outputs, seconds, peak (MiB, the
+    kernel's so far), count (the execution count stored in the file).  Strict compares the outputs with the stored ones.
+    """
+    env = lessons.kernel_environment()
+    if updates is not None:
+        env["METALEARN_LITE_UPDATES"] = str(updates)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        env[REPORT] = str(report)
+        env["PYTHONPATH"] = os.pathsep.join([str(TESTS), env["PYTHONPATH"]])
+        command = [sys.executable, "-m", "pytest", *map(str, paths), "--nbval" if strict else "--nbval-lax",
+                   "--nbval-current-env", "--nbval-sanitize-with", str(TESTS / "nbval_sanitize.cfg"),
+                   "--nbval-cell-timeout", "300", "-p", "no:cacheprovider", "-p", "no:timeout", "-p", "notebook_runner",
+                   "-o", "addopts=", "-q", "--color=no"]
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+        if not report.exists():
+            raise RuntimeError(f"nbval ended with status {done.returncode} and no report:\n{done.stdout}{done.stderr}")
+        cells = json.loads(report.read_text(encoding="utf-8"))
+    found = {Path(path): [cell for cell in cells if Path(cell["path"]) == Path(path).resolve()] for path in paths}
+    failed = any(cell["outcome"] == "failed" for cell in cells)
+    if (done.returncode != 0) != failed:  # the report must not be kinder than nbval itself
+        raise RuntimeError(f"nbval ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return found
+
+
+def failures(cells):
+    """What is wrong with a notebook that ran: its failed cells, and code cells that its author never ran."""
+    wrong = [f"cell {n} failed: {first_line(cell)}\n{cell['message']}"
+             for n, cell in enumerate(cells) if cell["outcome"] == "failed"]
+    return wrong + [f"cell {n} was never run, so its output was not compared: {first_line(cell)}"
+                    for n, cell in enumerate(cells) if cell["count"] is None]
+
+
+def first_line(cell):
+    return (cell["source"].strip().splitlines() or ["(empty)"])[0]
+
+
+def text_of(cell):
+    """The text of a cell's outputs, one string an output (streams, and the text/plain of anything displayed)."""
+    return [output.get("text") or output.get("data", {}).get("text/plain") or output.get("evalue", "")
+            for output in cell["outputs"]]
+
+
+# -------------------------------------------------------------------------------- the plugin, in nbval's process
+
+
+def memory_peak(pid):
+    """The most memory that a process has held so far, in MiB (where the system does not say: what it holds now)."""
+    status = Path(f"/proc/{pid}/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import psutil
+    memory = psutil.Process(pid).memory_info()
+    return getattr(memory, "peak_wset", memory.rss) / 2 ** 20
+
+
+def pytest_runtest_makereport(item, call):
+    if call.when != "call" or REPORT not in os.environ or not hasattr(item, "cell"):
+        return
+    kernel = item.parent.kernel
+    try:
+        peak = memory_peak(kernel.km.provisioner.pid) if kernel.is_alive() else None
+    except (OSError, StopIteration):
+        peak = None  # it is just ending
+    message = re.sub(r"\x1b\[[0-9;]*m", "", str(item.repr_failure(call.excinfo))) if call.excinfo else ""
+    cells.append({"path": str(Path(item.fspath).resolve()), "source": item.cell.source,
+                  "tags": item.cell.metadata.get("tags", []), "outcome": "failed" if call.excinfo else "passed",
+                  "message": message, "outputs": item.test_outputs or [], "seconds": call.duration, "peak": peak,
+                  "count": item.cell.execution_count})
+
+
+def pytest_sessionfinish(session):
+    if REPORT in os.environ:
+        Path(os.environ[REPORT]).write_text(json.dumps(cells), encoding="utf-8")
+
+
+cells = []

@@ -1,0 +1,77 @@
+"""Every lesson, run from top to bottom: solutions at full length, lessons untouched and with a few updates.
+
+Notebooks run one at a time, on two threads: two that train side by side take many times as long.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import notebook_runner
+from notebook_runner import SCRIPTS, first_line, lessons
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.notebook
+
+SECONDS, CELL_SECONDS, MEBIBYTES = 60, 25, 1024  # what a lesson may take on an idle machine with two cores
+SLACK = 2  # a busy machine: the times are printed against the budget and asserted against this many times it
+UPDATES = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fonts():
+    """Matplotlib's first use on a machine may print a warning while it lists the fonts: not in a lesson's cell."""
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True, capture_output=True)
+
+
+def names(script):
+    return script.stem
+
+
+def test_there_are_lessons():
+    assert SCRIPTS, f"no lessons in {ROOT / 'solutions'}"
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("script", SCRIPTS, ids=names)
+def test_the_solution_gives_its_stored_outputs(script, capsys):
+    path = script.with_suffix(".ipynb")
+    assert path.exists(), f"python tools/lessons.py build {script.stem}"
+    cells = notebook_runner.run([path], strict=True)[path]
+    total, longest = sum(cell["seconds"] for cell in cells), max(cells, key=lambda cell: cell["seconds"])
+    peak = max(cell["peak"] or 0 for cell in cells)
+    with capsys.disabled():
+        print(f"\n  {script.stem}: {len(cells)} cells, {total:.1f} s of {SECONDS}, peak {peak:.0f} MiB of {MEBIBYTES}, "
+              f"longest cell {longest['seconds']:.1f} s of {CELL_SECONDS}: {first_line(longest)}")
+    wrong = notebook_runner.failures(cells)
+    assert not wrong, "\n".join(wrong)
+    assert total <= SLACK * SECONDS
+    assert longest["seconds"] <= SLACK * CELL_SECONDS, first_line(longest)
+    assert peak < MEBIBYTES
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("script", SCRIPTS, ids=names)
+def test_the_untouched_lesson_runs_to_its_end(script, capsys):
+    """Run All without an answer: no error anywhere, and every check says that its exercise is open."""
+    path = ROOT / "lessons" / f"{script.stem}.ipynb"
+    cells = notebook_runner.run([path], strict=False, updates=UPDATES)[path]
+    failed = [f"{first_line(cell)}\n{cell['message']}" for cell in cells if cell["outcome"] == "failed"]
+    assert not failed, "\n".join(failed)
+    errors = [first_line(cell) for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not errors
+    verdicts = {first_line(cell): notebook_runner.text_of(check) for cell, check in exercises(cells)}
+    not_open = {name: said for name, said in verdicts.items() if not any(text.startswith("open:") for text in said)}
+    assert not not_open
+    with capsys.disabled():
+        print(f"\n  {script.stem}, untouched, {UPDATES} updates: {sum(cell['seconds'] for cell in cells):.1f} s, "
+              f"{len(verdicts)} exercises open")
+
+
+def exercises(cells):
+    """Pairs (exercise cell, the cell that checks it): its own cell if the check is in it, else the next one."""
+    for cell, after in zip(cells, [*cells[1:], None]):
+        if "exercise" in cell["tags"]:
+            yield cell, cell if lessons.CHECK_CALL.search(cell["source"]) else after
