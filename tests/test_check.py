@@ -123,7 +123,8 @@ def test_kind_where_kindness_costs_nothing(answer, expected):
             "yours is 0.5, expected 0.25 at [1, 0]",
         ),
         (1.00001, 1.0, "value", "yours is 1.00001, expected 1"),
-        ((1, torch.zeros(2)), (1, torch.tensor([0.0, 3.0])), "value", "yours is 0, expected 3 at [1] at [1]"),
+        ((1, torch.zeros(2)), (1, torch.tensor([0.0, 3.0])), "value", "yours is 0, expected 3 at [1] in item 1"),
+        ({"a": [1, [2, 3]]}, {"a": [1, [2, 4]]}, "value", "yours is 3, expected 4 in item 1 in item 1 at 'a'"),
         ({"a": 1}, {"b": 1}, "value", "yours has the keys 'a', expected 'b'"),
         ({"a": 1}, {"a": 2}, "value", "yours is 1, expected 2 at 'a'"),
         ("A", "B", "value", "yours is 'A', expected 'B'"),
@@ -259,6 +260,19 @@ def test_dots_in_a_type_hint_do_no_harm(tmp_path):
 )
 def test_blank_functions_are_open(blank):
     assert EXERCISE.verdict(blank).status == "open"
+
+
+def test_what_pytorch_has_not_implemented_is_an_error_of_the_learners():
+    """PyTorch raises NotImplementedError for 1.0 - a tensor of truth values; only the learner's `raise` means open."""
+    def truth_value(w, g, lr):
+        return w - (g > 0)
+
+    def unwritten(w, g, lr):
+        raise NotImplementedError("to do")
+
+    status, message = EXERCISE.verdict(truth_value)
+    assert status == "wrong" and "NotImplementedError" in message and "w - (g > 0)" in message
+    assert EXERCISE.verdict(unwritten).status == "open"
 
 
 def test_an_exit_is_a_message_and_an_interrupt_passes():

@@ -141,3 +141,42 @@ def test_the_labs_target_needs_momentum():
     assert 5e-4 < plain < 1.5e-3
     assert left_over(1.9, 0.8) < 1e-6 and left_over(3.2, 0.67) < 1e-9 and left_over(1.0, 0.9, True) < 1e-6
     assert left_over(5.0) > 1e3  # and a larger rate is not the same thing
+    at_best = left_over(1.9)
+    assert at_best < min(left_over(1.8), left_over(1.95))  # the lab's dashed path
+
+
+@pytest.mark.parametrize("mu", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_balls_limits_on_the_rate(mu, nesterov):
+    limit = 2 * (1 + mu) / (1 + 2 * mu * nesterov)  # for a curvature of 1
+    ends = []
+    for lr in (0.98 * limit, 1.02 * limit):
+        w, v = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        for _ in range(1000):
+            w, v = momentum(w, v, w, lr, mu, nesterov)
+        ends.append(w.abs().item())
+    assert ends[0] < 0.1 and ends[1] > 10
+
+
+def test_the_largest_curvature_of_the_cross_entropy_at_the_start_is_one_over_the_classes():
+    p = torch.full((20,), 0.05, dtype=torch.float64)
+    assert torch.linalg.eigvalsh(p.diag() - p[:, None] * p)[-1] == pytest.approx(0.05)
+
+
+def test_wrong_cross_entropies_are_not_told_about_large_logits():
+    def columns(logits, y):
+        loss, grad = softmax_ce(logits, y)
+        return -torch.log_softmax(logits, 1)[:, y].mean(), grad
+
+    def entries(logits, y):
+        loss, grad = softmax_ce(logits, y)
+        return loss / logits.numel(), grad
+
+    def truth_values(logits, y):
+        log_p = torch.log_softmax(logits, 1)
+        grad = log_p.exp() - (torch.arange(logits.shape[1]) == y[:, None])
+        return -log_p[torch.arange(len(y)), y].mean(), grad / len(y)
+
+    for wrong, words in {columns: "[:, y]", entries: "expected", truth_values: "bool tensor"}.items():
+        status, message = lesson01.softmax_ce.verdict(wrong)
+        assert status == "wrong" and words in message and "1000" not in message, message

@@ -30,13 +30,13 @@ def difference(answer, expected, where=""):
             return Difference("type", f"yours is {describe(answer)}{where}, expected {describe(expected)}")
         if set(answer) != set(expected):
             return Difference("value", f"yours has the keys {_listed(answer)}{where}, expected {_listed(expected)}")
-        return _first(difference(answer[k], expected[k], f"{where} at {k!r}") for k in expected)
+        return _first(difference(answer[k], expected[k], f" at {k!r}{where}") for k in expected)
     if isinstance(expected, (list, tuple)):
         if not isinstance(answer, (list, tuple)):
             return Difference("type", f"yours is {describe(answer)}{where}, expected {describe(expected)}")
         if len(answer) != len(expected):
             return Difference("shape", f"yours is {describe(answer)}{where}, expected {describe(expected)}")
-        return _first(difference(a, e, f"{where} at [{i}]") for i, (a, e) in enumerate(zip(answer, expected)))
+        return _first(difference(a, e, f" in item {i}{where}") for i, (a, e) in enumerate(zip(answer, expected)))
     if isinstance(expected, (set, frozenset)):
         if not isinstance(answer, (set, frozenset)):
             return Difference("type", f"yours is {describe(answer)}{where}, expected {describe(expected)}")
@@ -91,7 +91,7 @@ def _at(mask, where):
     if mask.ndim == 0:
         return where
     index = mask.nonzero()[0].tolist()
-    return f"{where} at {index}"
+    return f" at {index}{where}"
 
 
 def _apart(a, b):

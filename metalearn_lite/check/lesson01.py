@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from . import Exercise, Mistake, Order, Property, Quiz
+from .compare import difference
 
 # ------------------------------------------------------------------------------------------------------ warm-up
 
@@ -91,6 +92,8 @@ numeric_grad = Exercise(
                 "Twice too steep. From w - e to w + e the run is two eps, not one."),
         Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w - e)) / 2),
                 "You have the rise, but did not divide it by the whole run: from w - e to w + e that is 2 · eps."),
+        Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w - e)) / 2 * eps),
+                "Brackets: `/ 2 * eps` divides by 2 and then multiplies by eps. The run is (2 * eps)."),
         Mistake(_numeric(lambda loss, w, e, eps: (loss(w - e) - loss(w + e)) / (2 * eps)),
                 "Right size, wrong sign: the slope is (value ahead - value behind) over the run, so that uphill is "
                 "positive."),
@@ -262,6 +265,14 @@ momentum = Exercise(
                 "You weigh the gradient with (1 - mu), which makes v an average (`dampening` in PyTorch; Adam does "
                 "it too). Then the same lr walks only (1 - mu) as far. Here the ball gets the whole push: mu · v + "
                 "g."),
+        Mistake(_step(lambda v, g, lr, mu: mu * v + (1 - mu) * g, lambda v, new, g, lr, mu, nesterov: lr * new),
+                "You weigh the gradient with (1 - mu), which makes v an average. Then the same lr walks only (1 - mu) "
+                "as far. Here the ball gets the whole push: mu · v + g. (And `nesterov` changes nothing yet.)"),
+        Mistake(_step(lambda v, g, lr, mu: mu * v - lr * g,
+                      lambda v, new, g, lr, mu, nesterov: lr * g - mu * new if nesterov else -new),
+                "Your v is the move itself: the rate is inside it, and it points downhill (v = mu · v - lr · g, then "
+                "w + v). Many courses write it so, and as long as lr stays the same the path is the same. Here v adds "
+                "up gradients and nothing else: mu · v + g. The rate and the minus come when w moves."),
         Mistake(_step(lambda v, g, lr, mu: mu * v + lr * g,
                       lambda v, new, g, lr, mu, nesterov: lr * g + mu * new if nesterov else new),
                 "You put the rate inside the velocity. Many papers do (Polyak's too), and as long as lr stays the "
@@ -378,22 +389,25 @@ def _softmax_ce_cases(generator):
 _LARGE = torch.tensor([[1000.0, 0.0, -1000.0], [-1000.0, -1001.0, -1002.0], [999.0, 1000.0, 1001.0]]).double()
 
 
-def _same(answer, expected):
-    loss, grad = answer
-    loss = torch.as_tensor(loss, dtype=torch.float64)
-    return bool(torch.isclose(loss, expected[0])) and torch.allclose(grad, expected[1])
+_FEW = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]]).double(), torch.tensor([2, 0])
+
+
+def _right(fn, logits, y):
+    return difference(fn(logits, y), _softmax_ce(logits, y)) is None
 
 
 def _large_logits(fn):
     """Rows whose exp overflows or vanishes; the true class has a probability that is not 0 in floating point."""
-    y = torch.tensor([0, 1, 1])
-    return _same(fn(_LARGE, y), _softmax_ce(_LARGE, y))
+    if not _right(fn, *_FEW):
+        return True  # large logits are not what is wrong: the numbers of a case will be reported
+    return _right(fn, _LARGE, torch.tensor([0, 1, 1]))
 
 
 def _sure_and_wrong(fn):
     """The true class has a probability of exp(-1000): 0 in floating point, but the loss is 1000."""
-    y = torch.tensor([1, 2, 0])
-    return _same(fn(_LARGE, y), _softmax_ce(_LARGE, y))
+    if not _right(fn, *_FEW):
+        return True
+    return _right(fn, _LARGE, torch.tensor([1, 2, 0]))
 
 
 _softmax_ce = softmax_ce
@@ -411,6 +425,12 @@ softmax_ce = Exercise(
         Mistake(_ce(grad=lambda p, t: p - t),
                 "The loss is right. Its gradient is n times too large: the loss is a mean over n images, so each "
                 "image's share is divided by n."),
+        Mistake(_ce(grad=lambda p, t: p - t / len(p)),
+                "In the gradient only the one-hot part is divided by n. Brackets: (probabilities minus one-hot) / n "
+                "divides both parts."),
+        Mistake(_ce(grad=lambda p, t: (p.log() - t) / len(p)),
+                "The loss is right. The gradient needs the probabilities, and you took their logarithms: "
+                "`log_p.exp()` first, then minus one-hot."),
         Mistake(_ce(grad=lambda p, t: p / len(p)),
                 "The gradient is the probabilities alone: it would push every logit down, the true class's as well. "
                 "At the true class subtract 1 (probabilities minus one-hot)."),
@@ -424,6 +444,12 @@ softmax_ce = Exercise(
                 "The loss is negative: a logarithm of a probability is, so it takes a minus sign."),
         Mistake(_ce(loss=lambda log_p, t: -(log_p.exp() * t).sum() / len(t)),
                 "The logarithm is missing: the loss of an image is -log p, not -p."),
+        Mistake(_ce(loss=lambda log_p, t: -(log_p * t).mean()),
+                "The gradient is right, but the loss is divided by all entries, n times N of them. Each image has one "
+                "loss: divide their sum by n."),
+        Mistake(_ce(loss=lambda log_p, t: -log_p[:, t.argmax(1)].mean()),
+                "The gradient is right. But `[:, y]` takes the columns of all labels in every row, a table of n times "
+                "n. You want one entry a row: row 0 with label y[0], row 1 with y[1], and so on."),
         Mistake(_ce_of_batch,
                 "Your softmax runs down the columns (dim=0), so that the images share one probability. Each row, "
                 "each image, has probabilities of its own: dim=1."),
@@ -630,6 +656,20 @@ def _epoch_one_step(divide):
     return epoch
 
 
+def _epoch_with_graphs(w, x, y, lr, batches):
+    w, total = w.clone().requires_grad_(), 0.0
+    for i in batches:
+        loss = F.cross_entropy(x[i] @ w, y[i])
+        (g,) = torch.autograd.grad(loss, w)
+        w = (w - lr * g).detach().requires_grad_()
+        total = total + loss
+    return w.detach(), total / len(batches)
+
+
+def _plain_number(fn):
+    return not isinstance(fn(*_epoch_cases(torch.Generator().manual_seed(0))[0])[1], torch.Tensor)
+
+
 def _epoch_cases(generator):
     def draw(n, d, classes, size):
         w = 0.1 * torch.randn(d, classes, generator=generator, dtype=torch.float64)
@@ -665,6 +705,12 @@ epoch = Exercise(
                 "The steps are right. But the loss you return is a sum: it depends on how many batches there are. "
                 "Return the mean."),
     ],
+    properties=[
+        Property(_plain_number,
+                 "Right steps and the right mean. But the mean is a tensor, not a plain number. A total that adds up "
+                 "losses keeps the graphs of all batches in memory: add `loss.item()` instead.",
+                 wrong=(_epoch_with_graphs,)),
+    ],
     hints=[
         "Which tensor is back-propagated in the second pass of the loop: the second batch's loss, or more? And what "
         "does `retain_graph=True` keep alive?",
@@ -673,5 +719,6 @@ epoch = Exercise(
         "In the loop: `loss = F.cross_entropy(x[i] @ w, y[i])`, then `loss.backward()`, then `total = total + "
         "loss.item()`. The step and `w.grad = None` stay as they are; at the end total is already a number.",
     ],
-    right="Each step uses its own batch's gradient, no graph outlives its step, and the report is a plain number.",
+    right="Each step uses its own batch's gradient, and the report is a plain number. (If `retain_graph=True` still "
+          "stands, it can go: each graph is walked once.)",
 )
