@@ -1,7 +1,7 @@
 """Run notebooks through nbval in a process of their own, and keep what every cell said, took and needed.
 
 ``run`` is for the tests.  The hooks below it make this file a pytest plugin too: it is loaded into nbval's process,
-where it writes a report (one JSON file) of each cell's outcome, outputs, seconds and the kernel's memory peak so far.
+where it writes a report (one JSON file) of what each cell did.
 """
 
 import json
@@ -25,8 +25,9 @@ REPORT = "METALEARN_LITE_TEST_REPORT"
 def run(paths, strict, updates=None, seconds=900):
     """Run notebooks one after another; return {path: list of cells}.
 
-    Each cell is a dict: source, tags, outcome ("passed" or "failed"), message, outputs, seconds, peak (MiB, the
-    kernel's so far), count (the execution count stored in the file).  Strict compares the outputs with the stored ones.
+    Each cell is a dict: source, tags, outcome ("passed" or "failed"), message, outputs, seconds, cpu (seconds of the
+    processor), peak (MiB, the kernel's so far), count (the execution count stored in the file).  Strict compares the
+    outputs with the stored ones.
     """
     env = lessons.kernel_environment()
     if updates is not None:
@@ -71,29 +72,31 @@ def text_of(cell):
 # -------------------------------------------------------------------------------- the plugin, in nbval's process
 
 
-def memory_peak(pid):
-    """The most memory that a process has held so far, in MiB (where the system does not say: what it holds now)."""
-    status = Path(f"/proc/{pid}/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+def use(kernel):
+    """What a kernel's process has used so far: seconds of the processor, and its peak of memory in MiB.
+
+    Where the system does not tell the peak: what the process holds now.
+    """
     import psutil
-    memory = psutil.Process(pid).memory_info()
-    return getattr(memory, "peak_wset", memory.rss) / 2 ** 20
+    process = psutil.Process(kernel.km.provisioner.pid)
+    memory, times = process.memory_info(), process.cpu_times()
+    peak = getattr(memory, "peak_wset", memory.rss) / 2 ** 20
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():
+        peak = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
+    return times.user + times.system, peak
 
 
 def pytest_runtest_makereport(item, call):
     if call.when != "call" or REPORT not in os.environ or not hasattr(item, "cell"):
         return
-    kernel = item.parent.kernel
-    try:
-        peak = memory_peak(kernel.km.provisioner.pid) if kernel.is_alive() else None
-    except (OSError, StopIteration):
-        peak = None  # it is just ending
+    before = sum(cell["cpu"] for cell in cells if cell["path"] == str(Path(item.fspath).resolve()))
+    cpu, peak = use(item.parent.kernel) if item.parent.kernel.is_alive() else (before, 0)
     message = re.sub(r"\x1b\[[0-9;]*m", "", str(item.repr_failure(call.excinfo))) if call.excinfo else ""
     cells.append({"path": str(Path(item.fspath).resolve()), "source": item.cell.source,
                   "tags": item.cell.metadata.get("tags", []), "outcome": "failed" if call.excinfo else "passed",
-                  "message": message, "outputs": item.test_outputs or [], "seconds": call.duration, "peak": peak,
+                  "message": message, "outputs": item.test_outputs or [], "seconds": call.duration,
+                  "cpu": cpu - before, "peak": peak,
                   "count": item.cell.execution_count})
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.notebook
 
 SECONDS, CELL_SECONDS, MEBIBYTES = 60, 25, 1024  # what a lesson may take on an idle machine with two cores
-SLACK = 2  # a busy machine: the times are printed against the budget and asserted against this many times it
+SLACK = 2  # the times are printed against the budget and asserted against this many times it: machines are busy
 UPDATES = 3
 
 
@@ -40,16 +40,23 @@ def test_the_solution_gives_its_stored_outputs(script, capsys):
     path = script.with_suffix(".ipynb")
     assert path.exists(), f"python tools/lessons.py build {script.stem}"
     cells = notebook_runner.run([path], strict=True)[path]
-    total, longest = sum(cell["seconds"] for cell in cells), max(cells, key=lambda cell: cell["seconds"])
-    peak = max(cell["peak"] or 0 for cell in cells)
     with capsys.disabled():
-        print(f"\n  {script.stem}: {len(cells)} cells, {total:.1f} s of {SECONDS}, peak {peak:.0f} MiB of {MEBIBYTES}, "
-              f"longest cell {longest['seconds']:.1f} s of {CELL_SECONDS}: {first_line(longest)}")
+        print(f"\n  {script.stem}: {took(cells)}")
     wrong = notebook_runner.failures(cells)
     assert not wrong, "\n".join(wrong)
-    assert total <= SLACK * SECONDS
-    assert longest["seconds"] <= SLACK * CELL_SECONDS, first_line(longest)
-    assert peak < MEBIBYTES
+    # a machine with other work to do takes longer, but no more of the processor: so the smaller of the two counts
+    assert min(sum(cell[kind] for cell in cells) for kind in ("seconds", "cpu")) <= SLACK * SECONDS
+    slow = [first_line(cell) for cell in cells if min(cell["seconds"], cell["cpu"]) > SLACK * CELL_SECONDS]
+    assert not slow
+    assert max(cell["peak"] for cell in cells) < MEBIBYTES
+
+
+def took(cells):
+    longest = max(cells, key=lambda cell: cell["seconds"])
+    return (f"{len(cells)} cells, {sum(cell['seconds'] for cell in cells):.1f} s of {SECONDS} "
+            f"({sum(cell['cpu'] for cell in cells):.1f} of the processor), "
+            f"peak {max(cell['peak'] for cell in cells):.0f} MiB of {MEBIBYTES}, "
+            f"longest cell {longest['seconds']:.1f} s of {CELL_SECONDS}: {first_line(longest)}")
 
 
 @pytest.mark.timeout(900)
@@ -66,8 +73,8 @@ def test_the_untouched_lesson_runs_to_its_end(script, capsys):
     not_open = {name: said for name, said in verdicts.items() if not any(text.startswith("open:") for text in said)}
     assert not not_open
     with capsys.disabled():
-        print(f"\n  {script.stem}, untouched, {UPDATES} updates: {sum(cell['seconds'] for cell in cells):.1f} s, "
-              f"{len(verdicts)} exercises open")
+        print(f"\n  {script.stem}, untouched, {UPDATES} updates, {len(verdicts)} exercises open: {took(cells)}")
+    assert max(cell["peak"] for cell in cells) < MEBIBYTES
 
 
 def exercises(cells):

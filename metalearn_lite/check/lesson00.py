@@ -23,8 +23,8 @@ WARM_UP = (
         ("1.61", False, "That is log 5, for five classes."),
         ("3.00", True, "-log(1/20) = log 20 = 3.00."),
     ]),
-    Quiz("3. A network with batch norm embeds 4,880 images, batch by batch, and you keep the vectors. Which mode must "
-         "it be in?", [
+    Quiz("3. A network with batch norm turns 4,880 images into vectors, batch by batch, and you keep these. Which mode "
+         "must it be in?", [
         ("train()", False, "Then a vector depends on which images happened to share its batch, and the running "
                            "averages move as well."),
         ("eval()", True, "Batch norm then uses its running averages, so each image has one vector, whatever stood "
@@ -42,10 +42,10 @@ SHOT = Quiz("A 20-way 5-shot task with 3 queries of each class. How many labelle
     ("160", False, "You counted the 60 queries as well. Their labels are for scoring; the learner never sees them."),
 ])
 
-LOOPS = Quiz("You train ten encoders, each with another step size, and keep the one with the best score. On which "
+LOOPS = Quiz("You train ten networks, each with another step size, and keep the one with the best score. On which "
              "tasks do you "
              "take these ten scores?", [
-                 ("tasks from the training scripts", False, "There the encoder may have learnt its letters by heart, "
+                 ("tasks from the training scripts", False, "There the network may have learnt its letters by heart, "
                                                             "and the best score would reward that."),
                  ("tasks from the validation scripts", True, "Choosing is what meta-validation is for. The winner's "
                                                              "score is then a little too good, because it won; so a "
@@ -56,11 +56,14 @@ LOOPS = Quiz("You train ten encoders, each with another step size, and keep the 
              ])
 
 COVERS = Quiz("Two papers report 92.4 ± 0.6 % and 91.5 ± 0.6 %, both on 600 tasks. What does the ± 0.6 cover?", [
-    ("which tasks happened to be drawn", True, "And nothing else. Training again from another seed, or with other "
-                                               "training letters, moves the score too, and no interval from one "
-                                               "trained encoder can show that."),
+    ("which tasks happened to be drawn from these letters", True,
+     "And nothing else. Other test scripts, other training letters or another seed move the score too, and no interval "
+     "over tasks of one trained network can show that."),
+    ("which tasks were drawn, and which letters stood in the test", False,
+     "All 600 tasks are drawn from one set of test letters. With other scripts in the test the score would be another "
+     "one, and drawing more tasks from these cannot tell how far off."),
     ("which tasks were drawn, and training again from another seed", False,
-     "One encoder was trained, so nothing is known about the next one. To cover that you must train several times."),
+     "One network was trained, so nothing is known about the next one. To cover that you must train several times."),
     ("the accuracy of a single task", False, "Single tasks vary far more. The interval is about the mean over all "
                                              "tasks."),
     ("the difference between the two papers", False, "Each interval is about its own mean. For the difference you "
@@ -91,9 +94,9 @@ def _own_labels(classes):
 relabel = Exercise(
     name="relabel",
     reference=relabel,
-    cases=[([812, 40, 377], [377, 812, 40, 40]),
-           ([812, 812, 40, 40, 377, 377], [377, 40, 812, 812]),
-           ([5, 5, 900, 900, 31, 31, 64, 64], [64, 900, 64]),
+    cases=[([612, 40, 377], [377, 612, 40, 40]),
+           ([612, 612, 40, 40, 377, 377], [377, 40, 612, 612]),
+           ([5, 5, 700, 700, 31, 31, 64, 64], [64, 700, 64]),
            ([7, 3, 7, 3], [3, 7, 3])],
     mistakes=[
         Mistake(_relabel_with(lambda s, q: _own_labels(q)),
@@ -107,7 +110,7 @@ relabel = Exercise(
                 "You number by sorted class numbers, but the support's labels follow the order of first appearance. "
                 "The two sets must use the same numbers: `label` has them."),
         Mistake(_relabel_with(lambda s, q: list(q)),
-                "You keep the numbers that the classes have in the data set, such as 812. Within a 3-way task the "
+                "You keep the numbers that the classes have in the data set, such as 612. Within a 3-way task the "
                 "labels are 0, 1 and 2."),
         Mistake(lambda s, q: (list(s), list(q)),
                 "You keep the numbers that the classes have in the data set, in both sets. Within an N-way task the "
@@ -115,6 +118,9 @@ relabel = Exercise(
         Mistake(_relabel_with(lambda s, q: [s.index(c) for c in q]),
                 "You return the position of the class in the support list. With one shot that is the label, by luck. "
                 "With two shots the second class stands at position 2, and its label is 1."),
+        Mistake(_relabel_with(lambda s, q: [{c: n for n, c in enumerate(s)}[c] for c in q]),
+                "You number the places of the support list, and a class gets the last place where it stands. With one "
+                "shot that is the label, by luck. With two shots the first class ends at place 1, and its label is 0."),
         Mistake(_relabel_with(lambda s, q: relabel.reference(s, q)[0]),
                 "These are the support's labels again. The queries stand in an order of their own."),
         Mistake(lambda s, q: relabel.reference(s, q)[1], "You return the labels of the queries only. Return both "
@@ -122,7 +128,7 @@ relabel = Exercise(
     ],
     hints=[
         "Look at the line that makes `support_y`. What does `label` know about a class?",
-        "`label[812]` is the label of class 812 in this task. Which list of classes must be looked up now?",
+        "`label[612]` is the label of class 612 in this task. Which list of classes must be looked up now?",
         "The same line as for the support, for each c in `query_classes`, with the same `label`.",
     ],
     right="Both sets use one numbering, made from the support. A class that is 0 here may be 3 in the next task.",
@@ -335,6 +341,9 @@ mean_ci95 = Exercise(
         Mistake(lambda a: (a.mean(), 1.96 * a.std()),
                 "The √T is missing: this is how far single tasks stray, not how far their mean does. It would not "
                 "shrink with more tasks."),
+        Mistake(lambda a: (a.mean(), a.std()),
+                "This is s alone, the spread of single tasks. The half-width is about their mean: divide s by √T, and "
+                "take 1.96 of that."),
         Mistake(lambda a: (a.mean(), 1.96 * a.std() / len(a)),
                 "You divide by T, not by √T. Your interval shrinks too fast: with 100 times the tasks the mean is 10 "
                 "times surer, not 100 times."),
@@ -420,6 +429,41 @@ def _of(classes):
     return {_GROUPS[c] for c in classes}
 
 
+def _whole(fn, groups, seeds=20):
+    """Each class once, and the right numbers of groups, whatever the groups are called."""
+    for seed in range(seeds):
+        split = [list(part) for part in fn(list(groups), _N_VAL, _N_TEST, seed)]
+        counts = [len({groups[c] for c in part}) for part in split]
+        if sorted(sum(split, [])) != list(range(len(groups))) or counts[1:] != [_N_VAL, _N_TEST]:
+            return False
+    return True
+
+
+_RENUMBERED = [sorted(set(_GROUPS)).index(g) for g in _GROUPS]                  # the same groups, called 0, 1, 2, ...
+
+
+def _positions_for_groups(groups, n_val, n_test, seed):
+    order = _shuffled(len(set(groups)), torch.Generator().manual_seed(seed))
+    parts = order[n_val + n_test:], order[:n_val], order[n_val:n_val + n_test]
+    return tuple([c for c, g in enumerate(groups) if g in part] for part in parts)
+
+
+def _positions_for_held_out(groups, n_val, n_test, seed):
+    _, val, test = _positions_for_groups(groups, n_val, n_test, seed)
+    return [c for c in range(len(groups)) if c not in val + test], val, test
+
+
+def _fixed_validation(groups, n_val, n_test, seed):
+    names = sorted(set(groups))
+    rest = [names[n_val + i] for i in _shuffled(len(names) - n_val, torch.Generator().manual_seed(seed))]
+    parts = rest[n_test:], names[:n_val], rest[:n_test]
+    return tuple([c for c, g in enumerate(groups) if g in part] for part in parts)
+
+
+def _each_group_reaches_each_list(fn):
+    return all(set().union(*map(_of, parts)) == set(_GROUPS) for parts in zip(*_splits(fn, 200)))
+
+
 split_groups = Exercise(
     name="split_groups",
     reference=split_groups,
@@ -441,6 +485,10 @@ split_groups = Exercise(
                  "Some classes are in training and in validation or test as well. What is held out must be taken out "
                  "of training.",
                  wrong=(_split_then(lambda train, val, test, groups: (list(range(len(groups))), val, test)),)),
+        Property(lambda fn: _whole(fn, _GROUPS) or not _whole(fn, _RENUMBERED),
+                 "You take the numbers of randperm for the groups. They are positions in the list of different groups, "
+                 "which need not be called 0, 1, 2, ... Look the group up at each position.",
+                 wrong=(_positions_for_groups, _positions_for_held_out)),
         Property(_every(lambda train, val, test: sorted(train + val + test) == list(range(len(_GROUPS)))),
                  "Some classes are in none of the three lists, or twice in one. Together the lists must hold each "
                  "class once.",
@@ -461,6 +509,10 @@ split_groups = Exercise(
         Property(lambda fn: len({str(split) for split in _sorted(fn)}) > 1,
                  "Different seeds give the same split: the seed is ignored.",
                  wrong=(_split_then(lambda train, val, test, groups: (train, val, test), seed_of=lambda seed: 0),)),
+        Property(_each_group_reaches_each_list,
+                 "Over 200 seeds, some groups never come into one of the three lists: you take them from a list that "
+                 "was not shuffled.",
+                 wrong=(_fixed_validation,)),
     ],
     hints=[
         "What must be shuffled: the 1,264 letters, or the 50 scripts? First make the list of the different groups.",
@@ -583,11 +635,24 @@ def _first(class_count, way, t, generator):
     return _shuffled(class_count, generator)[:way]
 
 
+def _recycled(class_count, way, tasks, seed):
+    few = draw_tasks.reference(class_count, way, 50, seed)
+    return [few[t % 50] for t in range(tasks)]
+
+
 _COUNT = 30
+
+
+def _shifted(class_count, way, tasks, seed):
+    return [_first(class_count, way, t, torch.Generator().manual_seed(seed + t)) for t in range(tasks)]
 
 
 def _lists(fn, tasks=200, seed=0):
     return [list(task) for task in fn(_COUNT, 5, tasks, seed)]
+
+
+def _sets(fn, seed):
+    return {tuple(sorted(task)) for task in _lists(fn, seed=seed)}
 
 
 draw_tasks = Exercise(
@@ -607,13 +672,17 @@ draw_tasks = Exercise(
                  "In some tasks a class comes twice. Draw without replacement, as the listing does.",
                  wrong=(_tasks_with(lambda n, way, t, g: _with_replacement(n, way, g)),)),
         Property(lambda fn: len({str(sorted(task)) for task in _lists(fn)}) > 1,
-                 "All your tasks have the same classes still: 200 tasks, and 5 classes in all of them together. Each "
-                 "round starts the generator anew from the same seed, and so it draws the same numbers.",
+                 "All your tasks have the same classes still: we asked for 200 tasks, and they hold 5 classes in all. "
+                 "Each round starts the generator anew from the same seed, and so it draws the same numbers.",
                  wrong=(_reseeded,)),
         Property(lambda fn: {c for task in _lists(fn) for c in task} == set(range(_COUNT)),
                  f"The tasks differ now, but 200 of them together do not meet all of the {_COUNT} classes. Each task "
                  "should draw from all classes.",
                  wrong=(_tasks_with(lambda n, way, t, g: _shuffled(n // 2, g)[:way]),)),
+        Property(lambda fn: len(_sets(fn, 0)) > 190,
+                 "The tasks differ now, but they are few and come back: among 200 of them many have the same classes. "
+                 "Draw anew for each task.",
+                 wrong=(_recycled,)),
         Property(lambda fn: [_lists(fn, 20, s) for s in range(5)] == [_lists(fn, 20, s) for s in range(5)],
                  "The tasks differ now, but the same seed does not give them again: you dropped the seed together "
                  "with the bug. Seed the generator once, before the loop.",
@@ -622,10 +691,14 @@ draw_tasks = Exercise(
                  "The tasks differ now, but every seed gives the same ones: the argument `seed` is ignored.",
                  wrong=(_tasks_with(_first, seeded=lambda seed: torch.Generator().manual_seed(0)),
                         _tasks_with(lambda n, way, t, g: _first(n, way, t, torch.Generator().manual_seed(t))))),
+        Property(lambda fn: len(_sets(fn, 0) & _sets(fn, 1)) < 20,
+                 "Seeds 0 and 1 give nearly the same tasks, shifted: seed + t is the same number for the next task of "
+                 "seed 0 and for this task of seed 1. Seed once, before the loop.",
+                 wrong=(_shifted,)),
     ],
     hints=[
-        "How many different classes are there in the 200 tasks? Print a few tasks beside each other. Then ask which "
-        "line could make them equal.",
+        "How many different classes are there in all the tasks together? Print a few tasks beside each other. Then ask "
+        "which line could make them equal.",
         "A generator with the same seed gives the same numbers, every time. How often is the listing's generator made?",
         "Make the generator once, before the loop. Each round then goes on where the last one stopped.",
     ],

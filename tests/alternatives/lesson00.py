@@ -82,6 +82,15 @@ def split_groups_2(groups, n_val, n_test, seed):
     return tuple(torch.isin(groups, names_of).nonzero().flatten().tolist() for names_of in cuts)
 
 
+def split_groups_3(groups, n_val, n_test, seed):
+    names = sorted(set(groups))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    place = [order[names.index(g)] for g in groups]             # of each class: the shuffled place of its group
+    val = [c for c, p in enumerate(place) if p < n_val]
+    test = [c for c, p in enumerate(place) if n_val <= p < n_val + n_test]
+    return [c for c, p in enumerate(place) if p >= n_val + n_test], val, test
+
+
 def nearest(support_x, support_y, query_x):
     answers = torch.zeros(query_x.shape[:2], dtype=torch.int64)
     for b, task in enumerate(query_x):

@@ -131,8 +131,8 @@ def test_a_slider_moved_by_keyboard_changes_the_picture(lesson, name, capsys):
     assert len(times) >= PRESSES // 2 and len(captions) > 1
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     with capsys.disabled():
-        print(f"\n  {name}: key to picture {median(times):.0f} ms (median of {len(times)}, worst {max(times):.0f}{load}),"
-              f" slider {slider.get_attribute('aria-label')!r}")
+        print(f"\n  {name}: key to picture {median(times):.0f} ms (median of {len(times)}, worst {max(times):.0f}"
+              f"{load}), slider {slider.get_attribute('aria-label')!r}")
     assert slider.evaluate("node => node === document.activeElement")  # no key took the focus away
 
 
