@@ -100,8 +100,8 @@ figures.images(train_letters.items[rows, :10], labels=[train_letters.class_names
 # %% [markdown]
 # You could train a classifier on these 765 letters. Its answers would be these 765 and no others. (What it learns on
 # the way may still be useful elsewhere.) We want something else: a machine that is shown a few letters it **has never
-# met**, one labelled example of each, and then tells new drawings of them apart. One such problem is a **task**. Here is
-# one, drawn at random.
+# met**, one labelled example of each, and then tells new drawings of them apart. One such problem is a **task**. Here
+# is one, drawn at random.
 
 # %%
 sampler = EpisodeSampler(train_letters, way=5, shot=1, query=3, batch=1, generator=seeded(3))
@@ -548,8 +548,8 @@ print(f"{hits} of the 40 intervals contain the mean of all")
 figures.show(fig, f"Forty 95 % intervals around a dashed line, the mean of all tasks; {hits} of the 40 contain it.")
 
 # %% [markdown]
-# **What to see.** An interval misses now and then; in the long run one in twenty does. Of 40 that makes two, or one, or
-# four. That is not a defect: it is what 95 % means.
+# **What to see.** An interval misses now and then; in the long run one in twenty does. Of 40 that makes two on average,
+# and anything from none to five is no surprise. It is no defect either: this is what 95 % means.
 #
 # ### The lab: buy certainty
 #
@@ -1065,9 +1065,9 @@ def draw_reading(result):
 # centroid use further examples better than the nearest one?
 
 # %% tags=["nbval-ignore-output"]
-widgets.LiveFigure(fig, read, draw_reading, script=widgets.Choice("script", val_letters.group_names, "Gujarati"),
+widgets.LiveFigure(fig, read, draw_reading, script=widgets.Choice("script", val_letters.group_names, "Cyrillic"),
                    examples=widgets.Slider("examples of each letter", [1, 2, 3, 4, 5, 6], 1),
-                   writer=widgets.Slider("writer", [0, 1, 2, 3, 4, 5], 0))
+                   writer=widgets.Slider("writer", [0, 1, 2, 3, 4, 5], 2))
 
 # %% [markdown]
 # And over all scripts and writers? The mean share of a line that is read right:

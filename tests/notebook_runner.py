@@ -75,7 +75,9 @@ def text_of(cell):
 def use(kernel):
     """What a kernel's process has used so far: seconds of the processor, and its peak of memory in MiB.
 
-    Where the system does not tell the peak: what the process holds now.
+    The peak is that of the memory of its own. Pages of library files do not count where the system tells them apart:
+    all notebooks share them, the system drops them when it needs room, and how many are mapped (PyTorch's CUDA build has
+    gigabytes) differs by 100 MiB between two installations on one machine. Where no peak is told: what it holds now.
     """
     import psutil
     process = psutil.Process(kernel.km.provisioner.pid)
@@ -83,7 +85,8 @@ def use(kernel):
     peak = getattr(memory, "peak_wset", memory.rss) / 2 ** 20
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
-        peak = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
+        said = {name: int(value) for name, value in re.findall(r"(VmHWM|RssFile):\s+(\d+)", status.read_text())}
+        peak = (said["VmHWM"] - said.get("RssFile", 0)) / 1024
     return times.user + times.system, peak
 
 
