@@ -13,9 +13,9 @@
 #
 # | lesson | the question | your time | the computer's |
 # |---|---|---|---|
-# | [Primer: PyTorch in twenty minutes](primer_pytorch.ipynb) | Which mistakes does PyTorch let through? Starts with a self-test: skip it if you can. | 37 min | 15 s |
-# | [00 What is a task?](00_what_is_a_task.ipynb) | What does it mean to learn from one example, and how would you know that it worked? | 65 min | 50 s |
-# | [01 Gradient descent](01_gradient_descent.ipynb) | How does a slope become a classifier, and why does it sometimes blow up? | 70 min | 20 s |
+# | [Primer: PyTorch in twenty minutes](primer_pytorch.ipynb) | Which mistakes does PyTorch let through? Starts with a self-test: skip it if you can. | 37 min | 5 s |
+# | [00 What is a task?](00_what_is_a_task.ipynb) | What does it mean to learn from one example, and how would you know that it worked? | 65 min | 30 s |
+# | [01 Gradient descent](01_gradient_descent.ipynb) | How does a slope become a classifier, and why does it sometimes blow up? | 70 min | 15 s |
 #
 # Lessons on Adam, memory networks, transfer learning, MAML, Siamese networks, and networks that make networks are to follow.
 #
