@@ -9,7 +9,7 @@ from torch import nn
 
 from metalearn_lite.data import glyphs
 from metalearn_lite.episodes import EpisodeSampler, SinusoidSampler
-from metalearn_lite.evaluate import Result, Table, embed_dataset, meta_test, paired_difference
+from metalearn_lite.evaluate import SCORES, Result, Table, embed_dataset, meta_test, paired_difference
 from metalearn_lite.metric import Chance, NearestNeighbour, PrototypicalNetwork
 from metalearn_lite.nets import Conv4
 
@@ -49,19 +49,33 @@ def test_interval_by_hand_and_its_coverage():
     assert 0.93 < hits / 2000 < 0.97
 
 
-def test_f1_and_auc_are_scikit_learns():
-    sampler = draw(way=3, query=4, batch=2)
-    result = meta_test(NearestNeighbour(), sampler, 2, scores=("accuracy", "f1", "auc"))
-    episode = draw(way=3, query=4, batch=2)()
-    logits = NearestNeighbour()(*episode[:3])
-    for task in range(2):
-        y, p = episode.query_y[task], logits[task].double().softmax(-1)
-        assert result.others["f1"].per_task[task] == pytest.approx(f1_score(y, p.argmax(-1), average="macro", zero_division=0))
-        assert result.others["auc"].per_task[task] == pytest.approx(roc_auc_score(y, p, multi_class="ovr"))
-    two = meta_test(NearestNeighbour(), draw(way=2, query=4), 5, scores=("auc",))
-    assert two.score == "auc" and 0.5 < two.mean <= 1
+@pytest.mark.parametrize("way, query", [(2, 4), (3, 4), (5, 15), (20, 5)])
+def test_f1_and_auc_are_scikit_learns(way, query):
+    class Coarse(nn.Module):  # with ties between queries, and a class that is never the answer
+        def forward(self, support_x, support_y, query_x):
+            logits = (NearestNeighbour()(support_x, support_y, query_x) / 40).round() * 2
+            return logits - 1000 * torch.eye(way)[-1]
+
+    for learner in (NearestNeighbour(), Coarse()):
+        result = meta_test(learner, draw(way=way, query=query, batch=5), 10, scores=("accuracy", "f1", "auc"))
+        sampler, task = draw(way=way, query=query, batch=5), 0
+        for episode in (sampler(), sampler()):
+            logits = learner(*episode[:3])
+            for y, p in zip(episode.query_y, logits.double().softmax(-1)):
+                f1 = f1_score(y, p.argmax(-1), average="macro", zero_division=0)
+                auc = roc_auc_score(y, p[:, 1]) if way == 2 else roc_auc_score(y, p, multi_class="ovr")
+                assert result.others["f1"].per_task[task] == pytest.approx(f1, abs=1e-12)
+                assert result.others["auc"].per_task[task] == pytest.approx(auc, abs=1e-12)
+                task += 1
+
+
+def test_f1_leaves_out_a_class_that_does_not_occur_and_auc_refuses_it():
+    logits, y = torch.eye(3)[[0, 0, 1]][None], torch.tensor([[0, 1, 1]])  # three ways, label 2 neither true nor said
+    assert SCORES["f1"](logits, y) == pytest.approx(f1_score([0, 1, 1], [0, 0, 1], average="macro"))
+    with pytest.raises(ValueError, match="auc: a class has no query"):
+        SCORES["auc"](logits, y)
     with pytest.raises(ValueError, match="'recall'"):
-        meta_test(NearestNeighbour(), sampler, 2, scores=("recall",))
+        meta_test(NearestNeighbour(), draw(), 2, scores=("recall",))
 
 
 def test_mse_of_a_known_regression():

@@ -180,3 +180,46 @@ def test_wrong_cross_entropies_are_not_told_about_large_logits():
     for wrong, words in {columns: "[:, y]", entries: "expected", truth_values: "bool tensor"}.items():
         status, message = lesson01.softmax_ce.verdict(wrong)
         assert status == "wrong" and words in message and "1000" not in message, message
+
+
+def test_batches_made_by_yield_are_told_that_the_lesson_needs_a_list():
+    def one_by_one(n, size, seed):
+        yield from torch.randperm(n, generator=torch.Generator().manual_seed(seed)).split(size)
+
+    status, message = lesson01.minibatches.verdict(one_by_one)
+    assert status == "wrong" and "generator" in message and "expected a list" in message
+
+
+@pytest.mark.parametrize("mu", [0.9, 0.99])
+def test_a_swing_keeps_the_share_mu_of_its_height(mu):
+    w, v = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    heights = []
+    for _ in range(400):
+        w, v = momentum(w, v, w, 1.0, mu, False)
+        heights.append((w ** 2).item())
+    share = (max(heights[380:]) / max(heights[:20])) ** (1 / 380)
+    assert share == pytest.approx(mu, abs=0.002)
+
+
+def test_the_edge_of_creeping_is_the_best_friction():
+    ends = {mu: left_over(1.0, mu) for mu in (0.7, 0.8, 0.81, 0.9, 0.99)}
+    assert min(ends, key=ends.get) == 0.81
+    assert ends[0.9] > 100 * ends[0.8] and ends[0.99] > 100 * ends[0.9]
+
+
+def noisy_end(lr, mu, nesterov, falling, steps=60):
+    """As ``left_over``, but each gradient is off by a random draw; the median of 201 walks at once."""
+    curvature = torch.tensor([1.0, 0.01], dtype=torch.float64)
+    noise = 0.1 * draw(steps, 201, 2) * curvature.sqrt()
+    w = torch.ones(201, 2, dtype=torch.float64)
+    v = torch.zeros_like(w)
+    for t in range(steps):
+        rate = lr * (1 - t / steps) if falling else lr
+        w, v = momentum(w, v, curvature * w + noise[t], rate, mu, nesterov)
+    return ((curvature * w ** 2).sum(1) / curvature.sum()).median().item()
+
+
+def test_a_falling_rate_quiets_the_noise_of_a_fast_ball_and_only_slows_a_slow_one():
+    assert noisy_end(1.0, 0.9, True, True) < 0.5 * noisy_end(1.0, 0.9, True, False)
+    assert noisy_end(1.9, 0.8, False, True) < 0.5 * noisy_end(1.9, 0.8, False, False)
+    assert noisy_end(0.1, 0.8, False, True) > 1.1 * noisy_end(0.1, 0.8, False, False)

@@ -92,7 +92,7 @@ def examine(live, svg):
         if not any(len({seen[place] for place in line}) > 1 for line in lines.values()):
             problems.append(f"the {'picture' if name == 'seed' else 'caption'} does not change with {name}")
     return {"controls": {name: len(options) for name, options in controls.items()}, "points": len(grid),
-            "seconds": median(seconds), "worst": max(seconds), "caption": captions.get(next(iter(captions), None), ""),
+            "seconds": median(seconds or [math.inf]), "worst": max(seconds, default=math.inf), "caption": captions.get(next(iter(captions), None), ""),
             "problems": problems}
 
 

@@ -364,6 +364,15 @@ mean_ci95 = Exercise(
         Mistake(lambda a: (a.mean() - 1.96 * a.std() / len(a) ** 0.5, a.mean() + 1.96 * a.std() / len(a) ** 0.5),
                 "These are the two ends of the interval. Return the mean and the half-width."),
         Mistake(lambda a: (a.median(), 1.96 * a.std() / len(a) ** 0.5), "You return the median, not the mean."),
+        Mistake(lambda a: (a.mean(), 1.96 * a.std() / (len(a) - 1) ** 0.5),
+                "The T - 1 belongs into s, and `std()` has it there already. The root is of T itself."),
+        Mistake(lambda a: (a.mean(), 2 * a.std() / len(a) ** 0.5),
+                "Almost: 2 is the rounded number, and the formula has 1.96."),
+        Mistake(lambda a: (a.mean(), 1.96 * (a.mean() * (1 - a.mean()) / len(a)) ** 0.5),
+                "This is the formula for T single answers, each right or wrong. The accuracy of a task is no such "
+                "answer: it is a share, and may be anything between 0 and 1. Use the spread s of the tasks."),
+        Mistake(lambda a: (1.96 * a.std() / len(a) ** 0.5, a.mean()),
+                "Both numbers are right, in the wrong order: the mean comes first, then the half-width."),
     ],
     hints=[
         "Read the formula from right to left: the spread s of the tasks, divided by √T, times 1.96. What is T here?",
@@ -550,7 +559,8 @@ def _nearest_mean(support_x, support_y, query_x):
 
 def _nearest_cases(generator):
     cases = []
-    for tasks, labels, queries, size in ((2, [0, 0, 0, 1, 2, 2], 5, 4), (3, [0, 1, 1, 2], 3, 2), (1, [0, 1], 4, 3)):
+    for tasks, labels, queries, size in ((2, [0, 0, 0, 1, 2, 2], 5, 4), (3, [0, 1, 1, 2], 3, 2), (1, [0, 1], 4, 3),
+                                         (2, [0, 1], 3, 4)):
         y = torch.stack([torch.tensor(labels)[torch.randperm(len(labels), generator=generator)] for _ in range(tasks)])
         if tasks == 1:
             y = torch.tensor([[1, 0]])
@@ -590,6 +600,24 @@ nearest = Exercise(
         Mistake(lambda sx, sy, qx: sy.gather(1, (qx[:, :, None] - sx[:, None]).abs().sum(-1).argmin(-1)),
                 "You add up absolute differences. The distance asked for is the squared Euclidean one: square each "
                 "difference, then add."),
+        Mistake(lambda sx, sy, qx: sy.flatten()[_distances(sx.flatten(0, 1)[None], qx.flatten(0, 1)[None])[0]
+                                                .argmin(-1)].unflatten(0, qx.shape[:2]),
+                "You look for the nearest item in the support of all tasks together. A label means nothing outside its "
+                "task: query b may look only at row b of support_x."),
+        Mistake(lambda sx, sy, qx: sy[_distances(sx, qx).argmin(-1)],
+                "The positions are right, but `support_y[positions]` takes them for numbers of tasks: an error, or "
+                "whole rows of labels. Row b of the positions must pick from row b of support_y."),
+        Mistake(lambda sx, sy, qx: sy[:, _distances(sx, qx).argmin(-1)],
+                "The positions are right, but `support_y[:, positions]` looks all of them up in every task's labels: a "
+                "table (B, B, Q). Let row b of the positions pick from row b of support_y only."),
+        *(Mistake(wrong, "You search along the wrong dimension: for each support item you take the nearest query. For "
+                         "each query, search over the support items, the S of (B, Q, S)." + more)
+          for wrong, more in ((lambda sx, sy, qx: sy.gather(1, _distances(sx, qx).argmin(1)), ""),
+                              (lambda sx, sy, qx: _distances(sx, qx).argmin(1),
+                               " And return the labels of these positions."))),
+        Mistake(lambda sx, sy, qx: sy.gather(1, (qx[:, :, None] - sx[:, None]).square().sum(-2).argmin(-1)),
+                "You add up over the support items, so nothing is left to choose from. A distance is a sum over the "
+                "numbers of a vector: the D of (B, Q, S, D), its last dimension."),
     ],
     hints=[
         "Warm-up question 1 had all distances between 25 points and 5 others in one line. Here a task dimension "

@@ -40,6 +40,8 @@ WARM_UP = (
 
 # ------------------------------------------------------------------------------------------------- 1: numeric_grad
 
+STRENGTH = 0.7  # of section 1's print: the learner looks for it, so it does not stand in the notebook
+
 
 def numeric_grad(A, w, eps):
     def loss(w):
@@ -94,6 +96,11 @@ numeric_grad = Exercise(
                 "You have the rise, but did not divide it by the whole run: from w - e to w + e that is 2 · eps."),
         Mistake(_numeric(lambda loss, w, e, eps: (loss(w + e) - loss(w - e)) / 2 * eps),
                 "Brackets: `/ 2 * eps` divides by 2 and then multiplies by eps. The run is (2 * eps)."),
+        Mistake(_numeric(lambda loss, w, e, eps: loss(w + e) - loss(w - e) / (2 * eps)),
+                "Brackets: only the second loss is divided by the run. First the difference of the two losses, in "
+                "brackets, then divide it."),
+        Mistake(_numeric(lambda loss, w, e, eps: loss(w + e) - loss(w - e)),
+                "That is the rise alone. A slope is rise over run: divide by the way from w - e to w + e."),
         Mistake(_numeric(lambda loss, w, e, eps: (loss(w - e) - loss(w + e)) / (2 * eps)),
                 "Right size, wrong sign: the slope is (value ahead - value behind) over the run, so that uphill is "
                 "positive."),
@@ -234,6 +241,13 @@ def _momentum_in_place(w, v, g, lr, mu, nesterov):
     return w, v
 
 
+def _nesterov_kept(w, v, g, lr, mu, nesterov):
+    v = mu * v + g
+    if nesterov:
+        v = g + mu * v
+    return w - lr * v, v
+
+
 def _momentum_cases(generator):
     """Moments of two descents of 20 steps on a valley, with a rate that changes; then tensors of other shapes."""
     curvature = torch.tensor([0.05, 0.4, 1.0], dtype=torch.float64)
@@ -303,6 +317,15 @@ momentum = Exercise(
         Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * (g + mu * v) if nesterov else lr * v), _STALE),
         Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * v), _STALE + " (And the flag `nesterov` "
                                                                                     "changes nothing yet.)"),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * (g + mu * new) if nesterov else lr * v),
+                "Right with Nesterov. Without it you move with the old velocity: the gradient that you just measured "
+                "has no part in the step. Move with the new one."),
+        Mistake(_step(_usual, lambda v, new, g, lr, mu, nesterov: lr * g - mu * new if nesterov else lr * new),
+                "Right without Nesterov. With it, brackets: w - lr * g + mu * v takes the velocity without the rate, "
+                "and adds it. The whole of (g + mu · v) is multiplied by lr and subtracted."),
+        Mistake(_nesterov_kept,
+                "Your w is right. But with Nesterov you return g + mu · v as the velocity. That is only this step's "
+                "direction: use it to move w, and return v itself."),
         Mistake(lambda w, v, g, lr, mu, nesterov: (_momentum(w, v, g, lr, mu, nesterov)[0], v),
                 "Your w is right, but you return the old v: the next step would start without what this one "
                 "gathered. Return the new velocity."),
@@ -375,6 +398,18 @@ def _ce_log_of_zero(logits, y):
 def _ce_guarded(logits, y):
     p = torch.softmax(logits, dim=1)
     return -(p[torch.arange(len(y)), y] + 1e-12).log().mean(), (p - _one_hot(logits, y)) / len(y)
+
+
+def _ce_from(log_p_of):
+    """A wrong softmax_ce: log_p_of(logits) replaces the logarithm of softmax in loss and gradient."""
+    def softmax_ce(logits, y):
+        log_p, t = log_p_of(logits), _one_hot(logits, y)
+        return -(log_p * t).sum() / len(y), (log_p.exp() - t) / len(y)
+    return softmax_ce
+
+
+def _row_shift(logits):
+    return logits - logits.max(dim=1, keepdim=True).values
 
 
 def _softmax_ce_cases(generator):
@@ -450,6 +485,18 @@ softmax_ce = Exercise(
         Mistake(_ce(loss=lambda log_p, t: -log_p[:, t.argmax(1)].mean()),
                 "The gradient is right. But `[:, y]` takes the columns of all labels in every row, a table of n times "
                 "n. You want one entry a row: row 0 with label y[0], row 1 with y[1], and so on."),
+        Mistake(_ce(grad=lambda p, t: p / len(p) - t),
+                "The loss is right. In the gradient only the probabilities are divided by n, before the 1 is "
+                "subtracted. Subtract first, then divide all of it."),
+        Mistake(_ce_from(lambda logits: logits - _row_shift(logits).exp().sum(1, keepdim=True).log()),
+                "You shift the logits inside the sum, but not in front of it: z stands twice in log p = z - log(sum "
+                "of exp z). Shift once, call the result z, and use that z in both places."),
+        Mistake(_ce_from(lambda logits: _row_shift(logits) - _row_shift(logits).exp().sum().log()),
+                "`sum()` without a dim adds up all rows, so that the images share one probability. Each row has a sum "
+                "of its own: `dim=1, keepdim=True`."),
+        Mistake(_ce_from(lambda logits: logits - logits.logsumexp((0, 1))),
+                "Your softmax runs over all rows at once: the images share one probability. Each row, each image, has "
+                "a largest logit and a sum of its own: `dim=1, keepdim=True`."),
         Mistake(_ce_of_batch,
                 "Your softmax runs down the columns (dim=0), so that the images share one probability. Each row, "
                 "each image, has probabilities of its own: dim=1."),
@@ -498,16 +545,28 @@ def _remainder_dropped(n, size, seed):
     return [order[i * size:(i + 1) * size] for i in range(n // size)]
 
 
+def _shuffled_anew(n, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randperm(n, generator=generator)[:size] for _ in range(n // size)]
+
+
 def _blocks_shuffled(n, size, seed):
     blocks = torch.arange(n).split(size)
     return [blocks[i] for i in _shuffled(len(blocks), seed)]
 
 
 def _lists(batches):
+    if not isinstance(batches, (list, tuple)):
+        raise TypeError("the lesson takes slices of the batches, and their number")
     return [batch.tolist() if isinstance(batch, torch.Tensor) else list(batch) for batch in batches]
 
 
 _SIZES = ((10, 4), (12, 3), (7, 7), (5, 8), (50, 16))
+
+
+def _none_twice(fn):
+    epochs = [[i for batch in _lists(fn(n, size, seed)) for i in batch] for n, size in _SIZES for seed in range(3)]
+    return all(len(set(epoch)) == len(epoch) for epoch in epochs)
 
 
 def _all_there(fn):
@@ -544,14 +603,17 @@ minibatches = Exercise(
     cases=[],
     mistakes=[],
     properties=[
+        Property(_none_twice,
+                 "Some examples come twice in an epoch: a batch is drawn without a look at the batches before it. In "
+                 "one epoch each example has its turn exactly once. Shuffle all of them once, then cut.",
+                 wrong=(_drawn_anew, _shuffled_anew)),
         Property(_all_there,
-                 "Some examples are left out: with n = 10 and size = 4 only the full batches come. The last batch is "
-                 "allowed to be smaller; those 2 examples must be in it.",
+                 "No example comes twice, but some never come. With n = 10 and size = 4 the batches have 4, 4 and 2: "
+                 "the last is allowed to be smaller, but not to be missing.",
                  wrong=(_remainder_dropped,)),
         Property(_each_once,
-                 "Some examples come twice and others never: you draw with replacement. In one epoch each example "
-                 "has its turn exactly once. Shuffle them, then cut.",
-                 wrong=(_drawn_anew,)),
+                 "There are n numbers, and none comes twice, but they are not the numbers from 0 to n - 1.",
+                 wrong=(lambda n, size, seed: list((_shuffled(n, seed) + 1).split(size)),)),
         Property(_sizes_right,
                  "Each example comes once, but the batches have the wrong sizes: each has `size` examples, and only "
                  "one, the last, may have fewer.",
@@ -576,7 +638,7 @@ minibatches = Exercise(
         "`torch.randperm(n, generator=...)` shuffles 0..n-1. A generator that depends on nothing but the seed: "
         "`torch.Generator().manual_seed(seed)`.",
         "`order.split(size)` cuts a tensor into pieces of `size`, the last one shorter if need be. It returns a "
-        "tuple.",
+        "tuple, and that may pass for a list. (If you wrote `yield`: the lesson needs all batches at once.)",
     ],
     right="Each example once, in a new company for each seed; the last batch may be small.",
 )
@@ -592,9 +654,16 @@ WRONG_REWARD = Quiz("Which finding convicts the loss, and not the rate or the da
     ("All 20 columns of w changed alike.", True, "The gradient of this loss is the same for every class: nothing in "
                                                  "it says which score belongs to the label. So no letter is ever "
                                                  "told from another, whatever the images are."),
-    ("The loss falls at every step.", False, "It falls perfectly, and that is the trap: descent does what the loss "
-                                             "asks. Is it the right thing to ask?"),
+    ("The loss falls from epoch to epoch.", False, "It does, and that is the trap: descent does what the loss asks. "
+                                                   "Is it the right thing to ask?"),
 ])
+
+def beauty_scores():
+    """Scores of the 2000 training and the 1000 validation pictures."""
+    generator = torch.Generator().manual_seed(5)
+    scores = 5 + torch.randn(3000, generator=generator, dtype=torch.float64)
+    return scores[:2000], scores[2000:]
+
 
 NOISE = Quiz("The curve for real scores and the curve for shuffled scores are alike. What follows?", [
     ("Shuffling did no harm, so the model is robust.", False, "After shuffling, a score belongs to another picture. "
@@ -701,6 +770,9 @@ epoch = Exercise(
         Mistake(_epoch_with(lambda seen: seen[-1], report=lambda losses: losses[-1]),
                 "The steps are right. But the loss you return is the last batch's alone, and that is a noisy "
                 "number: return the mean over the batches."),
+        Mistake(_epoch_with(lambda seen: seen[-1], report=lambda losses: losses[-1] / len(losses)),
+                "The steps are right. But nothing is added up any more: you return the last batch's loss, divided by "
+                "the number of batches. Step by the batch's own loss, and keep a separate total for the report."),
         Mistake(_epoch_with(lambda seen: seen[-1], report=sum),
                 "The steps are right. But the loss you return is a sum: it depends on how many batches there are. "
                 "Return the mean."),

@@ -105,8 +105,8 @@ def pack_images(images):
 def unpack_images(nibbles):
     """The reverse of `pack_images`."""
     images = np.empty((len(nibbles), drawer.CANVAS ** 2), np.uint8)
-    images[:, ::2] = nibbles >> 4
-    images[:, 1::2] = nibbles & 15
+    np.right_shift(nibbles, 4, out=images[:, ::2])
+    np.bitwise_and(nibbles, 15, out=images[:, 1::2])
     images *= 17
     return images.reshape(-1, drawer.CANVAS, drawer.CANVAS)
 

@@ -64,6 +64,11 @@ def mean_ci95_3(accuracies):
     return values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(values.size)
 
 
+def mean_ci95_4(accuracies):
+    mean = accuracies.mean()
+    return mean, 1.96 * ((accuracies - mean).square().mean() / (len(accuracies) - 1)).sqrt()
+
+
 def split_groups(groups, n_val, n_test, seed):
     names = list(dict.fromkeys(groups))
     random.Random(seed).shuffle(names)
@@ -108,6 +113,17 @@ def nearest_2(support_x, support_y, query_x):
 def nearest_3(support_x, support_y, query_x):
     logits = -(support_x.square().sum(-1)[:, None] - 2 * query_x @ support_x.transpose(1, 2))
     return support_y[torch.arange(len(support_y))[:, None], logits.topk(1).indices[..., 0]]
+
+
+def nearest_4(support_x, support_y, query_x):
+    apart = (support_x[:, :, None] - query_x[:, None]).norm(dim=-1)              # (B, S, Q)
+    return torch.take_along_dim(support_y, apart.argmin(1), dim=1)
+
+
+def nearest_5(support_x, support_y, query_x):
+    apart = (query_x.mT[:, :, :, None] - support_x.mT[:, :, None]).square().sum(1)      # (B, D, Q, S) -> (B, Q, S)
+    chosen = torch.nn.functional.one_hot(apart.argmin(2), support_x.shape[1])    # (B, Q, S)
+    return (chosen * support_y[:, None]).sum(-1)
 
 
 def draw_tasks(class_count, way, tasks, seed):
