@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from metalearn_lite.episodes import Episode
+from metalearn_lite.episodes import Episode, _as_floats
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,27 @@ def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _f1(logits: Tensor, y: Tensor) -> Tensor:
-    from sklearn.metrics import f1_score
-
-    guess = logits.argmax(-1).cpu()
-    return torch.tensor([f1_score(t, g, average="macro", zero_division=0) for t, g in zip(y.cpu(), guess)])
+    """2 TP / (2 TP + FP + FN) of each class, averaged over the classes that occur among labels or answers."""
+    true = F.one_hot(y, logits.shape[-1])  # (B, Q, N)
+    said = F.one_hot(logits.argmax(-1), logits.shape[-1])
+    hits, occurrences = (true * said).sum(1).double(), (true + said).sum(1).double()  # (B, N): TP, 2 TP + FP + FN
+    return (2 * hits / occurrences.clamp_min(1)).sum(-1) / (occurrences > 0).sum(-1)
 
 
 def _auc(logits: Tensor, y: Tensor) -> Tensor:
-    from sklearn.metrics import roc_auc_score
+    """The chance that a query of a class is given a higher probability of it than another query is; a tie counts half.
 
-    p = logits.double().softmax(-1).cpu()
-    if p.shape[-1] == 2:
-        return torch.tensor([roc_auc_score(t, s[:, 1]) for t, s in zip(y.cpu(), p)])
-    return torch.tensor([roc_auc_score(t, s, multi_class="ovr") for t, s in zip(y.cpu(), p)])
+    From ranks (Mann & Whitney 1947), a class against the rest, averaged over the classes.
+    """
+    p = logits.double().softmax(-1).mT.contiguous()  # (B, N, Q)
+    true = F.one_hot(y, logits.shape[-1]).mT.double()  # (B, N, Q)
+    ordered = p.sort(-1).values
+    below, up_to = torch.searchsorted(ordered, p), torch.searchsorted(ordered, p, right=True)  # queries below; or equal
+    rank = (below + up_to + 1) / 2  # from 1; equal probabilities share their mean rank
+    of_class, others = true.sum(-1), (1 - true).sum(-1)
+    if not ((of_class > 0) & (others > 0)).all():
+        raise ValueError("auc: a class has no query, or no other class has one, so there is nothing to rank it against")
+    return (((rank * true).sum(-1) - of_class * (of_class + 1) / 2) / (of_class * others)).mean(-1)
 
 
 def _mse(answers: Tensor, y: Tensor) -> Tensor:
@@ -75,8 +84,8 @@ SCORES = dict(accuracy=_accuracy, f1=_f1, auc=_auc, mse=_mse)  # (B, Q, N), (B, 
 def meta_test(learner: nn.Module, draw: Callable[[], Episode], episodes: int = 600, scores=("accuracy",)) -> Result:
     """Score ``learner`` on ``episodes`` test tasks, in eval mode, one value a task.
 
-    scores   any of "accuracy", "f1" (macro average), "auc" (one class against the rest, macro average; both from
-             scikit-learn), "mse" for regression. The first is the result, the others are in its ``others``.
+    scores   any of "accuracy", "f1" (macro average), "auc" (one class against the rest, macro average; both as
+             scikit-learn defines them), "mse" for regression. The first is the result, the others are in its ``others``.
 
     A learner that adapts by gradients opens its own ``torch.enable_grad()``: here no graph is kept for the outer loop.
     To compare two learners give each a sampler made with the same seed: see `paired_difference`.
@@ -129,7 +138,12 @@ def embed_dataset(embed: nn.Module, dataset, batch: int = 64):
             raise ValueError(f"embed: {name} uses the statistics of the batch, so an image has no embedding of its own")
     embed = copy.deepcopy(embed).eval()  # leaves the mode of the caller's net alone
     images = dataset.items.flatten(0, 1)
-    z = torch.cat([embed(part[:, None] * (1 / 255)).flatten(1) for part in images.split(batch)])
+    z = None
+    for first in range(0, len(images), batch):
+        part = embed(_as_floats(images[first : first + batch])).flatten(1)
+        if z is None:  # made once: small parts kept between large passing tensors would fragment the memory
+            z = part.new_empty(len(images), part.shape[1])
+        z[first : first + batch] = part
     return dataset.with_items(z.unflatten(0, dataset.items.shape[:2]))
 
 
