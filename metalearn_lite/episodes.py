@@ -11,7 +11,8 @@ from torch import Tensor
 class Episode(NamedTuple):
     """A batch of B tasks. Each task has S labelled support items and Q query items.
 
-    Classification: ``x`` is float (B, S, 1, H, W) or (B, S, D), ``y`` is int64 (B, S) with labels 0..way-1.
+    Classification: ``x`` is float (B, S, 1, H, W), in colour (B, S, 3, H, W), or vectors (B, S, D); ``y`` is int64
+    (B, S) with labels 0..way-1.
     Regression: ``x`` and ``y`` are float (B, S, 1).
     """
 
@@ -49,14 +50,22 @@ def _at_least(name: str, value: int, bound: int) -> None:
         raise ValueError(f"{name}: {value} is too small, expected at least {bound}")
 
 
+def _as_floats(items: Tensor) -> Tensor:
+    """Images uint8 (n, H, W) or (n, 3, H, W) to float32 (n, 1 or 3, H, W) between 0 and 1; vectors stay as they are."""
+    if items.dtype != torch.uint8:
+        return items
+    return (items if items.ndim == 4 else items[:, None]) * (1 / 255)
+
+
 class EpisodeSampler:
     """Draws batches of N-way K-shot tasks from a data set: ``sampler()`` is an `Episode` (Vinyals et al. 2016, section 4.1).
 
     Classes are drawn without replacement within a task, and so are the items of a class; support and query never share
     an item. Items come class by class: support_y is 0, .., 0, 1, .., 1, .. with ``shot`` of each, query_y likewise
-    with ``query`` of each. Images arrive as float32 (B, S, 1, H, W) between 0 (paper) and 1 (ink), vectors as (B, S, D).
+    with ``query`` of each. Images arrive as float32 (B, S, 1, H, W) between 0 (paper) and 1 (ink), in colour as
+    (B, S, 3, H, W), vectors as (B, S, D).
 
-    dataset    a `FewShotDataset`: ``items`` (C, P, H, W) uint8, or (C, P, D) float
+    dataset    a `FewShotDataset`: ``items`` (C, P, H, W) or (C, P, 3, H, W) uint8, or (C, P, D) float
     way        N, classes of a task                       2 <= way <= C   (1 is allowed, but no test of a classifier)
     shot       K, support items of a class
     query      query items of a class                     shot + query <= P
@@ -97,9 +106,7 @@ class EpisodeSampler:
         rows = (classes[..., None] * self.items.shape[1] + items).to(self.items.device)  # (B, N, K + query)
         rows = torch.cat([rows[..., : self.shot].flatten(1), rows[..., self.shot :].flatten(1)], 1)  # support, then query
         drawn = self.items.flatten(0, 1).index_select(0, rows.flatten())  # the one gather
-        drawn = drawn.unflatten(0, rows.shape)
-        if drawn.dtype == torch.uint8:
-            drawn = drawn.unsqueeze(2) * (1 / 255)  # (B, S + Q, 1, H, W)
+        drawn = _as_floats(drawn).unflatten(0, rows.shape)  # (B, S + Q, ...)
         support_x, query_x = drawn.split([self.way * self.shot, self.way * self.query], 1)
         return Episode(support_x, self._support_y.clone(), query_x, self._query_y.clone())
 
@@ -134,3 +141,85 @@ class SinusoidSampler:
         x = 10 * draw[:, 2:] - 5  # (B, shot + query, 1)
         y = amplitude * torch.sin(x - phase)
         return Episode(x[:, : self.shot], y[:, : self.shot], x[:, self.shot :], y[:, self.shot :])
+
+
+class Batch(NamedTuple):
+    """Plain labelled items, as in ordinary training: no tasks, one label for each class of the data set."""
+
+    x: Tensor  # (n, 1 or 3, H, W) or (n, D)
+    y: Tensor  # (n,) int64, the class number 0..C-1
+
+
+class BatchSampler:
+    """Draws plain batches from all classes of a data set: ``sampler()`` is a `Batch`, with the class number as label.
+
+    Items are drawn with replacement, each as likely as any other. Images arrive as from an `EpisodeSampler`.
+
+    dataset    a `FewShotDataset`; put it on the device where the batch is wanted
+    batch      n, items of a draw
+    generator  the source of randomness, on the CPU
+    augment    changes the drawn items, (x, generator) -> x, with `transfer.shift_and_rotate`, say
+    """
+
+    def __init__(self, dataset, batch: int, generator: torch.Generator, augment=None):
+        _at_least("batch", batch, 1)
+        self.items, self.batch, self.generator, self.augment = dataset.items, batch, generator, augment
+
+    def __call__(self) -> Batch:
+        classes, per_class = self.items.shape[:2]
+        rows = torch.randint(classes * per_class, (self.batch,), generator=self.generator).to(self.items.device)
+        x = _as_floats(self.items.flatten(0, 1).index_select(0, rows))
+        return Batch(x if self.augment is None else self.augment(x, self.generator), rows // per_class)
+
+
+class StreamSampler:
+    """Draws batches of streams: `way` classes, `sights` items of each, all in one shuffled order (Santoro et al. 2016).
+
+    ``sampler()`` is an `Episode` whose support and query are the same sequence of T = way · sights items, so that
+    support_x *is* query_x, (B, T, 1, H, W) or (B, T, D), and the labels (B, T) likewise. A learner of streams answers
+    item t from items 0..t and labels 0..t-1 alone: the label comes one step late. Which class bears which label is
+    drawn anew for each stream, so nothing can be named before its label was seen. Every class is in every stream.
+    Section 3 of the paper; its episodes of 5 classes are 50 items long.
+
+    dataset    a `FewShotDataset`: ``items`` (C, P, H, W) uint8, or (C, P, D) float
+    way        N, classes of a stream                     1 <= way <= C
+    sights     items of a class, all different            1 <= sights <= P
+    batch      B, streams of a draw
+    generator  the source of randomness; on the CPU, so that a seed means the same streams on every device
+    device     where the streams are wanted; the items are moved there once, not at every draw
+
+    Raises TypeError for a size that is no int, ValueError for one out of range.
+    """
+
+    def __init__(self, dataset, way: int, sights: int, batch: int, generator: torch.Generator, device=None):
+        for name, value in dict(way=way, sights=sights, batch=batch).items():
+            _at_least(name, value, 1)
+        self.items = dataset.items if device is None else dataset.items.to(device)
+        classes, per_class = self.items.shape[:2]
+        if way > classes:
+            raise ValueError(f"way: {way} is more than the {classes} classes of the data set")
+        if sights > per_class:
+            raise ValueError(f"sights: {sights} is more than the {per_class} items of a class")
+        self.way, self.sights, self.batch, self.generator = way, sights, batch, generator
+
+    def draw_indices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each item of each stream: its class in the data set, its number in that class, its label; each (B, T)."""
+        n_classes, per_class = self.items.shape[:2]
+        classes = torch.rand(self.batch, n_classes, generator=self.generator).topk(self.way).indices  # (B, N)
+        items = torch.rand(self.batch, self.way, per_class, generator=self.generator).topk(self.sights).indices
+        order = torch.rand(self.batch, self.way * self.sights, generator=self.generator).argsort(1)  # (B, T)
+        labels = order // self.sights
+        return classes.gather(1, labels), items.flatten(1).gather(1, order), labels
+
+    def fingerprint(self) -> str:
+        """As `EpisodeSampler.fingerprint`."""
+        shape = ("stream", self.way, self.sights, self.batch, *self.items.shape[:2])
+        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
+        return f"{state} {shape}"
+
+    def __call__(self) -> Episode:
+        classes, items, labels = self.draw_indices()
+        rows = (classes * self.items.shape[1] + items).to(self.items.device)  # (B, T)
+        x = _as_floats(self.items.flatten(0, 1).index_select(0, rows.flatten())).unflatten(0, rows.shape)
+        y = labels.to(x.device)
+        return Episode(x, y, x, y)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import Episode
+from metalearn_lite.episodes import Episode, _as_floats
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def embed_dataset(embed: nn.Module, dataset, batch: int = 64):
     images = dataset.items.flatten(0, 1)
     z = None
     for first in range(0, len(images), batch):
-        part = embed(images[first : first + batch, None] * (1 / 255)).flatten(1)
+        part = embed(_as_floats(images[first : first + batch])).flatten(1)
         if z is None:  # made once: small parts kept between large passing tensors would fragment the memory
             z = part.new_empty(len(images), part.shape[1])
         z[first : first + batch] = part

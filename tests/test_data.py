@@ -392,3 +392,15 @@ def test_the_whole_of_omniglot():
     with np.load(PACKED_OMNIGLOT, allow_pickle=False) as file:
         row = int(np.flatnonzero((file["cls"] == 1000) & (file["drawer"] == 7))[0])
         assert np.array_equal(omniglot.items[1000, 6].numpy(), file["images28"][row])
+
+
+def test_with_rotations_makes_three_more_classes_of_each():
+    letters = data.glyphs().split("val").subset([0, 1, 2])
+    turned = letters.with_rotations()
+    assert len(turned) == 12 and turned.group_names == letters.group_names
+    assert turned.class_names[4] == letters.class_names[1] + ", turned 90°"
+    assert torch.equal(turned.groups, letters.groups.repeat(4))
+    for quarter in range(4):  # the top right corner goes to the top left, and so on
+        assert np.array_equal(turned.items[3 * quarter + 1, 7].numpy(), np.rot90(letters.items[1, 7].numpy(), quarter))
+    with pytest.raises(ValueError, match="square images"):
+        letters.with_items(torch.zeros(3, 2, 5)).with_rotations()

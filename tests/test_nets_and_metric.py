@@ -94,3 +94,12 @@ def test_each_learner_has_the_one_form():
         assert logits.shape == (2, 4, 3) and torch.isfinite(logits).all()
         with pytest.raises(ValueError, match="label 1"):
             learner(sx, torch.tensor([[0, 2, 2, 0, 2, 2]] * 2), qx)
+
+
+def test_making_a_network_leaves_the_global_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    mlp([1, 16, 1], seeded())
+    Conv4(4, 5, generator=seeded())
+    assert torch.equal(torch.rand(2), expected)

@@ -10,7 +10,8 @@ class FewShotDataset:
     whole alphabets out of training, as Lake, Salakhutdinov and Tenenbaum (2015) did with Omniglot.
 
     Args:
-        items: uint8 images (C, P, H, W), ink = 255, or finite floating-point vectors (C, P, D).
+        items: uint8 images (C, P, H, W), ink = 255, or in colour (C, P, 3, H, W); or finite floating-point vectors
+            (C, P, D).
         groups: group number of each class, integers (C,), 0 <= group < number of group names. Default: one group.
         class_names: C different strings. Default: "class 0", "class 1", ...
         group_names: one different string a group. Default: "group 0", "group 1", ...
@@ -56,7 +57,7 @@ class FewShotDataset:
 
     def __repr__(self):
         what = "x".join(str(n) for n in self.items.shape[2:])
-        kind = "images" if self.items.ndim == 4 else "vectors"
+        kind = "vectors" if self.items.ndim == 3 else "images"
         groups = "1 group" if len(self.group_names) == 1 else f"{len(self.group_names)} groups"
         return f"FewShotDataset: {len(self)} classes x {self.items.shape[1]} {kind} of {what}, {groups}"
 
@@ -70,7 +71,7 @@ class FewShotDataset:
         return self.with_items(self.items.to(device))
 
     def with_items(self, items):
-        """The same classes, groups and splits with other items, (C, P', H', W') or (C, P', D'): embeddings, say."""
+        """The same classes, groups and splits with other items, any that the data set may have: embeddings, say."""
         if len(items) != len(self):
             raise ValueError(f"items has {len(items)} classes; expected {len(self)}, as this data set has")
         return FewShotDataset(items, self.groups, self.class_names, self.group_names, self.splits)
@@ -133,6 +134,19 @@ class FewShotDataset:
                   "test": order[val_groups:val_groups + test_groups]}
         return FewShotDataset(self.items, self.groups, self.class_names, self.group_names, splits)
 
+    def with_rotations(self):
+        """Four times the classes: each, then each turned by 90, 180 and 270 degrees counter-clockwise as a class of its
+        own, which Santoro et al. (2016) and Vinyals et al. (2016) did with Omniglot. A turned class stays in its group.
+
+        Raises:
+            ValueError: the items are no square images.
+        """
+        if self.items.ndim < 4 or self.items.shape[-1] != self.items.shape[-2]:
+            raise ValueError(f"items are of shape {tuple(self.items.shape[2:])}; expected square images")
+        turned = [self.items.rot90(quarter, (-2, -1)) for quarter in range(4)]
+        names = [name + turn for turn in ("", ", turned 90°", ", turned 180°", ", turned 270°") for name in self.class_names]
+        return FewShotDataset(torch.cat(turned), self.groups.repeat(4), names, self.group_names, self.splits)
+
 
 def pack(items, labels):
     """Sorts labelled items into the shape that FewShotDataset wants.
@@ -159,8 +173,9 @@ def _check_items(items):
     if not isinstance(items, torch.Tensor):
         raise TypeError(f"items is {type(items).__name__}; expected a torch.Tensor")
     if items.dtype == torch.uint8:
-        if items.ndim != 4:
-            raise ValueError(f"items has shape {tuple(items.shape)}; expected (C, P, H, W) for uint8 images")
+        if items.ndim != 4 and (items.ndim != 5 or items.shape[2] != 3):
+            raise ValueError(f"items has shape {tuple(items.shape)}; expected (C, P, H, W) for uint8 images, or "
+                             f"(C, P, 3, H, W) in colour")
     elif items.is_floating_point():
         if items.ndim != 3:
             raise ValueError(f"items has shape {tuple(items.shape)}; expected (C, P, D) for float vectors")
