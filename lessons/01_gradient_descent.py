@@ -1003,13 +1003,13 @@ def full_gradient(w):
 
 
 batches = [i for epoch in range(10) for i in checked_minibatches(2000, 50, epoch)]        # 400 of (50,): those of `fit`
-for steps in (1, 5, 20, 100, 400):
+for taken in (1, 5, 20, 100, 400):
     w = 0.01 * torch.randn(785, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for i in batches[:steps]:
+    for i in batches[:taken]:
         w = checked_sgd(w, x_train[i].T @ checked_softmax_ce(x_train[i] @ w, y_train[i])[1], 10.0)
     d = full_gradient(w) / full_gradient(w).norm()                                        # (785, 20), length 1
     c = ((full_gradient(w + 1e-3 * d) - full_gradient(w - 1e-3 * d)) * d).sum() / 2e-3    # (): the curvature along d
-    print(f"after {steps:3} steps   loss {F.cross_entropy(x_train @ w, y_train):5.2f}   curvature {c:.2f}   "
+    print(f"after {taken:3} steps   loss {F.cross_entropy(x_train @ w, y_train):5.2f}   curvature {c:.2f}   "
           f"limit 2 / c {2 / c:4.1f}")
 
 
