@@ -66,7 +66,7 @@ class Conv4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or min(x.shape[-2:]) < 16:
             raise ValueError(f"x: shape is {tuple(x.shape)}, expected (n, channels, H, W) with H and W at least 16")
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last, copy=True)  # copy: one channel looks contiguous in either layout
         return self.head(self.blocks(x).flatten(1))
 
 

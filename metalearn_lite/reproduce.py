@@ -186,7 +186,8 @@ def run(name, letters, seeds, updates=None, episodes=1000, device=torch.device("
     """Train and test a row with each seed; returns what is to be recorded. Each process of a group calls it."""
     row = ROWS[name]
     training, test = (row.data or random_characters)(letters)
-    updates, figures, start = updates or row.updates, {}, time.perf_counter()
+    updates, figures = updates or row.updates, {}
+    start, cpu = time.perf_counter(), time.process_time()
     for seed in seeds:
         learner = row.learner(seeded(seed)).to(device)
         torch.manual_seed(seed)
@@ -196,7 +197,8 @@ def run(name, letters, seeds, updates=None, episodes=1000, device=torch.device("
         for what, result in row.test(learner, test, device, episodes).items():
             figures.setdefault(what, []).append([100 * result.mean, 100 * result.half_width])
     return dict(row=name, figures=figures, seeds=list(seeds), updates=history.updates, full=row.updates, episodes=episodes,
-                minutes=(time.perf_counter() - start) / 60)
+                minutes=(time.perf_counter() - start) / 60,
+                cpu_minutes=(time.process_time() - cpu) / 60)
 
 
 def where(device):
@@ -212,7 +214,7 @@ def where(device):
 
 def table(records) -> str:
     """Recorded runs as a Markdown table, one line a figure."""
-    lines = ["| row | what | published | ours: mean over seeds (each seed ± 95 % interval) | verdict | updates | test tasks | seeds | minutes | device | commit |",
+    lines = ["| row | what | published | ours: mean over seeds (each seed ± 95 % interval) | verdict | updates | test tasks | seeds | minutes (of CPU) | device | commit |",
              "|---|---|---|---|---|---|---|---|---|---|---|"]
     for r in records:
         row = ROWS[r["row"]]
@@ -229,7 +231,7 @@ def table(records) -> str:
                     verdict += f", after {100 * r['updates'] / row.updates:.0f} % of a full run"
             lines.append(f"| {r['row']} | {what} | {said} | {ours} | {verdict} | {r['updates']:,} of {row.updates:,} | "
                          f"{r['episodes']:,} | "
-                         f"{' '.join(map(str, r['seeds']))} | {r['minutes']:.1f} | {r['device']} x {r['processes']} | {r['commit']} |")
+                         f"{' '.join(map(str, r['seeds']))} | {r['minutes']:.1f} ({r['cpu_minutes']:.1f}) | {r['device']} x {r['processes']} | {r['commit']} |")
     notes = [f"- **{name}**: {ROWS[name].paper}. Differs: {ROWS[name].differs}." for name in dict.fromkeys(r["row"] for r in records)]
     commands = [f"- `{r['command']}` ({r['date']}, torch {r['torch']}, Python {r['python']})" for r in records]
     return "\n".join([*lines, "", *notes, "", "Commands:", "", *commands, ""])

@@ -75,7 +75,7 @@ def test_the_command_prints_and_records_and_the_table_reads_it(tmp_path, capsys)
 
 def record(mean, half=0.2, what="5-way 1-shot", row="maml-1shot", updates=60_000):
     return dict(row=row, figures={what: [[mean, half], [mean, half]]}, seeds=[0, 1], updates=updates, full=60_000, episodes=1000,
-                minutes=1.0, command="c", commit="abc", device="d", processes=1, torch="t", python="p", date="2026-01-01")
+                minutes=1.0, cpu_minutes=2.0, command="c", commit="abc", device="d", processes=1, torch="t", python="p", date="2026-01-01")
 
 
 def test_the_verdict_follows_from_the_figures():

@@ -147,25 +147,28 @@ def sinusoids(device, library, double=False):
     nets["learn2learn"], rows = usual, {"learn2learn": theirs}
     for name in ("loop over tasks", "stacked", "stacked, compiled"):
         own = MAML(net(), 5, GradientDescent(0.01), loss=F.mse_loss, stacked=name != "loop over tasks")
-        objective = mean_squared_error if name != "stacked, compiled" else compiled(own)
         nets[name] = own
         sgd = torch.optim.SGD(own.parameters(), lr=1.0 if double else 1e-3)
-        rows[name] = gradient_step(own, batch, objective, sgd)
+        rows[name] = gradient_step(own, batch, sgd, compiled=name == "stacked, compiled")
     return rows, nets
 
 
-def gradient_step(learner, batch, objective, optimizer):
+def gradient_step(learner, batch, optimizer, compiled):
+    """One meta-update without `meta_train`, which cannot be compiled whole."""
     parameters = list(learner.parameters())
 
+    def gradient(*task):
+        return torch.autograd.grad(mean_squared_error(learner, Episode(*task)), parameters)
+
+    if compiled:
+        torch._dynamo.config.trace_autograd_ops = True
+        gradient = torch.compile(gradient, fullgraph=True)
+
     def step():
-        for p, g in zip(parameters, torch.autograd.grad(objective(learner, batch), parameters)):
+        for p, g in zip(parameters, gradient(*batch)):
             p.grad = g
         optimizer.step()
     return step
-
-
-def compiled(learner):
-    return torch.compile(mean_squared_error)
 
 
 def row_sinusoids(device, library):
