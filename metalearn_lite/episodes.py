@@ -43,6 +43,26 @@ def count_ways(support_y: Tensor) -> int:
     return way
 
 
+def check_task(support_x: Tensor, support_y: Tensor, query_x: Tensor) -> int:
+    """The number of classes N of a batch of classification tasks: (B, S, ...), (B, S), (B, Q, ...).
+
+    Raises what `count_ways` raises, and ValueError if the three do not belong together.
+    """
+    way = count_ways(support_y)
+    if support_x.shape[:2] != support_y.shape:
+        raise ValueError(f"support_x: shape is {tuple(support_x.shape)}, expected to begin with that of support_y, "
+                         f"{tuple(support_y.shape)}")
+    check_query(support_x, query_x)
+    return way
+
+
+def check_query(support_x: Tensor, query_x: Tensor) -> None:
+    """ValueError unless the queries are of as many tasks as the support sets, and like their items."""
+    if len(query_x) != len(support_x) or query_x.shape[2:] != support_x.shape[2:]:
+        raise ValueError(f"query_x: shape is {tuple(query_x.shape)}, expected tasks and items like those of support_x, "
+                         f"{tuple(support_x.shape)}")
+
+
 def _at_least(name: str, value: int, bound: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, expected an int")
@@ -179,7 +199,7 @@ class StreamSampler:
     support_x *is* query_x, (B, T, 1, H, W) or (B, T, D), and the labels (B, T) likewise. A learner of streams answers
     item t from items 0..t and labels 0..t-1 alone: the label comes one step late. Which class bears which label is
     drawn anew for each stream, so nothing can be named before its label was seen. Every class is in every stream.
-    Section 3 of the paper; its episodes of 5 classes are 50 items long.
+    Section 2 of the paper; its episodes of 5 classes are 50 items long.
 
     dataset    a `FewShotDataset`: ``items`` (C, P, H, W) uint8, or (C, P, D) float
     way        N, classes of a stream                     1 <= way <= C

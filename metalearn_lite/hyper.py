@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import count_ways
+from metalearn_lite.episodes import check_query, check_task, count_ways
 from metalearn_lite.nets import mlp
 
 
@@ -109,6 +109,10 @@ class HyperNetwork(nn.Module):
                 for (name, shape), part in zip(self.shapes.items(), flat)}
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        if self.way is None:
+            check_query(support_x, query_x)
+        else:
+            check_task(support_x, support_y, query_x)
         made = self.generate(support_x, support_y)
         if self.way is not None:
             query_x = self.norm_items(embedded(self.embed, query_x))
@@ -160,6 +164,7 @@ class HyperClassifier(nn.Module):
         return {"weight": weight, "bias": bias}
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        check_task(support_x, support_y, query_x)
         made = self.generate(support_x, support_y)
         return self.norm(embedded(self.embed, query_x)) @ made["weight"].mT + made["bias"][:, None]
 
@@ -190,8 +195,8 @@ class FiLMNetwork(nn.Module):
             width = layer.weight.shape[0] if isinstance(layer, (nn.Linear, nn.Conv2d)) else width
             if isinstance(layer, nn.ReLU):
                 self.channels.append(width)
-        if not sum(self.channels):
-            raise ValueError("base: has no ReLU behind a linear or convolutional layer, expected at least one")
+        if not self.channels or 0 in self.channels:
+            raise ValueError("base: has no ReLU, or one that no linear or convolutional layer stands before")
         self.base, self.embed = base, embed
         self.norm = nn.LayerNorm(features)
         self.condition = _generating_mlp([features, hidden, 2 * sum(self.channels)], generator)
@@ -218,6 +223,10 @@ class FiLMNetwork(nn.Module):
         return h.unflatten(0, x.shape[:2])
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        if self.head is None:
+            check_query(support_x, query_x)
+        else:
+            check_task(support_x, support_y, query_x)
         modulation = self.modulation(support_x, support_y)
         if self.head is None:
             answers = self.modulated(query_x, modulation)

@@ -57,7 +57,8 @@ class MAML(nn.Module):
     ``F.mse_loss``. All parameters that require a gradient adapt.
 
     steps        inner steps, 0 or more; free at every call
-    optimizer    one of `metalearn_lite.optim`, made anew for each task; if it has parameters, they are learned too
+    optimizer    one of `metalearn_lite.optim`, made anew for each task; if it is a module with parameters, they are
+                 learned too (a tensor that is its ``lr`` is no parameter: see `LearnedRates`)
     first_order  leave out second derivatives (section 5.2 of the paper)
     loss         (answers, y) -> a mean over items
     only         name of the part of ``net`` that adapts; None: all of it
@@ -174,17 +175,22 @@ def anil(net: nn.Module, steps: int = 1, optimizer=GradientDescent(0.1), **optio
 
 def meta_sgd(net: nn.Module, lr: float = 0.1, steps: int = 1, **options) -> MAML:
     """θ = φ - α ∘ ∇L(φ), with φ and the rates α, one for every weight, learned together (Li et al. 2017)."""
-    return MAML(net, steps, LearnedRates(net, lr), **options)
+    return MAML(net, steps, LearnedRates(net, lr, options.get("only")), **options)
 
 
 class LearnedRates(nn.Module):
-    """Meta-SGD's inner optimiser: gradient descent with a learned rate for every weight of ``net``, at first ``lr``."""
+    """Meta-SGD's inner optimiser: gradient descent with a learned rate for every weight that adapts, at first ``lr``.
 
-    def __init__(self, net: nn.Module, lr: float):
+    Those are the weights of ``net``, or of its part ``only``, that require a gradient.
+    """
+
+    def __init__(self, net: nn.Module, lr: float, only: str | None = None):
         super().__init__()
         GradientDescent(lr)  # raises what it has to say about the rate
-        self.names = [name for name, _ in net.named_parameters()]
-        self.rates = nn.ParameterList(torch.full_like(p, lr) for p in net.parameters())
+        part = "" if only is None else f"{only}."
+        adapting = {name: p for name, p in net.named_parameters() if name.startswith(part) and p.requires_grad}
+        self.names = list(adapting)
+        self.rates = nn.ParameterList(torch.full_like(p, lr) for p in adapting.values())
 
     def init(self, params: Tensors) -> Tensors:
         return {}
@@ -196,7 +202,7 @@ class LearnedRates(nn.Module):
 def reptile(learner: MAML, episode: Episode) -> Tensor:
     """Reptile as an objective for `meta_train`: ½ ‖φ - θ‖², averaged over tasks, where θ counts as a constant.
 
-    Its gradient is φ - θ, the one that Nichol et al. (2018, section 2) hand to SGD or Adam; with ``SGD(lr=ε)`` an
+    Its gradient is φ - θ, the one that Nichol et al. (2018) hand to SGD or Adam; with ``SGD(lr=ε)`` an
     update is φ ← φ + ε (θ - φ) (their algorithm 1). No query set takes part: draw more shots, few queries.
     Its value says how far the tasks moved the weights, not how well they are solved.
 

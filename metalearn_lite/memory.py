@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import _at_least, count_ways
+from metalearn_lite.episodes import _at_least, check_task
 from metalearn_lite.nets import _initialise
 
 
@@ -29,13 +29,7 @@ def _embed(embed: nn.Module, x: Tensor) -> Tensor:
 
 
 def _checked_way(support_x: Tensor, support_y: Tensor, query_x: Tensor, stream: bool) -> int:
-    way = count_ways(support_y)
-    if support_x.shape[:2] != support_y.shape:
-        raise ValueError(f"support_x: shape is {tuple(support_x.shape)}, expected to begin with that of support_y, "
-                         f"{tuple(support_y.shape)}")
-    if len(query_x) != len(support_x) or query_x.shape[2:] != support_x.shape[2:]:
-        raise ValueError(f"query_x: shape is {tuple(query_x.shape)}, expected tasks and items like those of support_x, "
-                         f"{tuple(support_x.shape)}")
+    way = check_task(support_x, support_y, query_x)
     if stream and not torch.equal(support_x, query_x):
         raise ValueError("query_x: differs from support_x, expected the same sequence, since stream=True")
     return way
@@ -89,7 +83,8 @@ class KeyValueMemory(nn.Module):
             z = _embed(self.embed, torch.cat([support_x, query_x], 1))  # one batch for the embedding
             keys, queries = z[:, : support_x.shape[1]], z[:, support_x.shape[1] :]
         if self.likeness == "cosine":
-            likeness = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).mT  # (B, Q, S)
+            # eps: a length below 1e-4 is taken as 1e-4, which bounds the gradient at an embedding of zeros
+            likeness = F.normalize(queries, dim=-1, eps=1e-4) @ F.normalize(keys, dim=-1, eps=1e-4).mT  # (B, Q, S)
         else:
             likeness = queries @ keys.mT / math.sqrt(keys.shape[-1])
         likeness = torch.cat([likeness, self.nothing.expand(*likeness.shape[:2], 1)], -1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import count_ways
+from metalearn_lite.episodes import check_task, count_ways
 from metalearn_lite.nets import Conv4, mlp
 
 
@@ -244,7 +244,7 @@ class NearestNeighbour(nn.Module):
     """Minus the squared distance to the nearest support item of each class; items are compared as they are (pixels)."""
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        way = count_ways(support_y)
+        way = check_task(support_x, support_y, query_x)
         return _by_class(-squared_distances(query_x.flatten(2), support_x.flatten(2)), support_y, way).amax(-1)
 
 
@@ -256,7 +256,7 @@ class Chance(nn.Module):
         self.generator = generator
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        shape = (*query_x.shape[:2], count_ways(support_y))
+        shape = (*query_x.shape[:2], check_task(support_x, support_y, query_x))
         return torch.randn(shape, generator=self.generator).to(query_x)
 
 

@@ -243,7 +243,10 @@ class Adam:
 
 @dataclass(frozen=True, eq=False)
 class AdamW:
-    """`Adam`, with the weights shrunk by lr · weight_decay beside the step (Loshchilov & Hutter 2019, algorithm 2)."""
+    """`Adam`, with the weights shrunk by lr · weight_decay beside the step (Loshchilov & Hutter 2019, algorithm 2).
+
+    In the paper the shrinking does not scale with lr; here it does, as in ``torch.optim``.
+    """
 
     lr: Rate = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)

@@ -196,7 +196,8 @@ def triplet_batch_hard(learner: nn.Module, batch: ClassBatch, margin: float | No
 def triplet_semi_hard(learner: nn.Module, batch: ClassBatch, margin: float = 0.2) -> Tensor:
     """Objective: squared distances and `semi_hard` triplets (Schroff et al. 2015).
 
-    The paper's embedding has length one: end ``embed`` with `UnitLength`, or choose the margin to fit its lengths.
+    The paper's embedding has length one: end ``embed`` with `UnitLength`, or choose the margin to fit its lengths. The
+    mean is over the triplets found: where a draw of several batches is split, each part has a mean of its own.
     """
     z = _embed(learner, batch.x)
     return triplet_loss(*(z.flatten(0, 1)[rows] for rows in semi_hard(z, batch.y, margin)), margin)

@@ -1,12 +1,13 @@
 """What the papers report on Omniglot, and what this library reaches: one command a row.
 
-    python -m metalearn_lite.reproduce ROW --data FOLDER [--download] [--seeds 0 1 2] [--device cuda]
+    python -m metalearn_lite.reproduce ROW [--data FOLDER] [--seeds 0 1 2] [--device cuda]
     torchrun --standalone --nproc-per-node 2 -m metalearn_lite.reproduce ROW ...        the same on two processes
     python -m metalearn_lite.reproduce table FILE                         the table of what was recorded
 
 ``--updates`` trains for less than a row's full length, for a machine without a GPU. ``--record FILE`` adds what was found
-to a file, one JSON object a line: command, seeds, commit and device stand beside the figures. ``--data`` is the folder for
-torchvision's Omniglot, or an .npz file as in `data.omniglot(packed=...)`.
+to a file, one JSON object a line: command, seeds, commit and device stand beside the figures. ``--data`` is the folder into
+which torchvision fetches Omniglot unless it is there, or an .npz file as in `data.omniglot(packed=...)`. Rows that train on one task an update, as their
+papers do (prototypical, matching, cross-domain), have nothing to share out: give them ``--tasks`` as many as processes.
 """
 
 import argparse
@@ -50,7 +51,8 @@ class Row:
     differs: str  # what is not as in the paper, and what is a quotation
     updates: int  # a full run
     learner: Callable  # generator -> the learner
-    draw: Callable  # (training set, generator, device) -> draws batches
+    tasks: int  # of an update; streams of mann, pairs of siamese-1shot
+    draw: Callable  # (training set, tasks, generator, device) -> draws batches
     test: Callable  # (learner, test set, device, episodes) -> {what: Result}
     objective: Callable = cross_entropy
     lr: float = 1e-3
@@ -58,8 +60,9 @@ class Row:
 
 
 def random_characters(letters):
-    """The split of Vinyals et al. 2016 (section 4.1.1), which Snell, Finn and Santoro et al. follow: 1,200 random characters
-    for training, regardless of alphabet, the other 423 for testing; each turned by 90, 180, 270 degrees is a further class.
+    """The split of Santoro et al. 2016, which Vinyals (2016, section 4.1.1), Snell and Finn et al. follow: 1,200 random
+    characters for training, regardless of alphabet, the other 423 for testing; each turned by 90, 180, 270 degrees is a
+    further class.
     """
     order = torch.randperm(len(letters), generator=seeded(SPLIT_SEED))
     return letters.subset(order[:1200]).with_rotations(), letters.subset(order[1200:]).with_rotations()
@@ -140,20 +143,20 @@ ROWS = {
         "Snell, Swersky, Zemel 2017, table 1", {"5-way 1-shot": (98.8, None), "20-way 1-shot": (96.0, None)},
         "the step size falls linearly in the second half, theirs halves every 2,000 episodes; they stop by validation loss",
         30_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
-        lambda data, g, device: EpisodeSampler(data, 60, 1, 5, 1, g, device),
+        1, lambda data, tasks, g, device: EpisodeSampler(data, 60, 1, 5, tasks, g, device),
         several(on_vectors(prototypical_rule, 5, 1), on_vectors(prototypical_rule, 20, 1))),
     "prototypical-5shot": Row(
         "Snell, Swersky, Zemel 2017, table 1", {"5-way 5-shot": (99.7, None), "20-way 5-shot": (98.9, None)},
         "the step size falls linearly in the second half, theirs halves every 2,000 episodes; they stop by validation loss",
         30_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
-        lambda data, g, device: EpisodeSampler(data, 60, 5, 5, 1, g, device),
+        1, lambda data, tasks, g, device: EpisodeSampler(data, 60, 5, 5, tasks, g, device),
         several(on_vectors(prototypical_rule, 5, 5), on_vectors(prototypical_rule, 20, 5))),
     "matching-1shot": Row(
         "Vinyals et al. 2016, table 1, cosine, no fine-tuning, no full context",
         {"5-way 1-shot": (98.1, None), "20-way 1-shot": (93.8, None)},
         "the paper does not say how its training episodes were made; ours have 20 ways",
         30_000, lambda g: MatchingNetwork(Conv4(64, generator=g)),
-        lambda data, g, device: EpisodeSampler(data, 20, 1, 5, 1, g, device),
+        1, lambda data, tasks, g, device: EpisodeSampler(data, 20, 1, 5, tasks, g, device),
         several(on_vectors(matching_rule, 5, 1), on_vectors(matching_rule, 20, 1))),
     "siamese-1shot": Row(
         "Koch, Zemel, Salakhutdinov 2015, as quoted by Finn et al. 2017, table 1, from another protocol",
@@ -161,28 +164,30 @@ ROWS = {
         "28x28 pixels and Conv4, theirs 105x105 and a larger network with augmentation by affine distortions; the quoted "
         "figure is not in their paper, which reports 92.0 % for 20 ways within an alphabet",
         30_000, lambda g: WeightedSiamese(Conv4(64, generator=g), 64, g),
-        lambda data, g, device: PairSampler(data, 128, g, device), on_vectors(siamese_rule, 5, 1), pair_cross_entropy),
+        128, lambda data, tasks, g, device: PairSampler(data, tasks, g, device), on_vectors(siamese_rule, 5, 1),
+        pair_cross_entropy),
     "maml-1shot": Row(
         "Finn, Abbeel, Levine 2017, table 1", {"5-way 1-shot": (98.7, 0.4)},
         "max-pooling, theirs has strided convolutions; statistics of support and of queries apart, as theirs",
         60_000, lambda g: MAML(Conv4(64, 5, norm="task", generator=g), 1, GradientDescent(0.4)),
-        lambda data, g, device: EpisodeSampler(data, 5, 1, 1, 32, g, device), maml_test),
+        32, lambda data, tasks, g, device: EpisodeSampler(data, 5, 1, 1, tasks, g, device), maml_test),
     "mann": Row(
         "Santoro et al. 2016, table 1, 5 classes, one-hot labels",
         {"1st sight": (36.4, None), "2nd sight": (82.8, None), "5th sight": (94.9, None), "10th sight": (98.1, None)},
-        "Conv4 looks at 28x28 pixels, theirs has 20x20 raw pixels; their 36.4 % at first sight come from excluding labels "
-        "already in use",
+        "16 streams an update, so that a full run sees 16 times as many as theirs; Conv4 looks at 28x28 pixels, theirs has "
+        "20x20 raw pixels; their 36.4 % at first sight come from excluding labels already in use",
         100_000, lambda g: MANN(Conv4(64, generator=g), 64, 5, stream=True, generator=g),
-        lambda data, g, device: StreamSampler(data, 5, 10, 16, g, device), mann_test),
+        16, lambda data, tasks, g, device: StreamSampler(data, 5, 10, tasks, g, device), mann_test),
     "cross-domain": Row(
         "no paper: trained on the glyphs that the course embeds, tested elsewhere", {},
         "20-way 1-shot training episodes", 4_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
-        lambda data, g, device: EpisodeSampler(data, 20, 1, 5, 1, g, device),
+        1, lambda data, tasks, g, device: EpisodeSampler(data, 20, 1, 5, tasks, g, device),
         several(glyphs_test, omniglot_test, digits_test), data=from_glyphs),
 }
 
 
-def run(name, letters, seeds, updates=None, episodes=1000, device=torch.device("cpu"), checkpoint=None, threads=1):
+def run(name, letters, seeds, updates=None, episodes=1000, device=torch.device("cpu"), checkpoint=None, threads=1,
+        tasks=None):
     """Train and test a row with each seed; returns what is to be recorded. Each process of a group calls it."""
     row = ROWS[name]
     training, test = (row.data or random_characters)(letters)
@@ -192,11 +197,12 @@ def run(name, letters, seeds, updates=None, episodes=1000, device=torch.device("
         learner = row.learner(seeded(seed)).to(device)
         torch.manual_seed(seed)
         file = None if checkpoint is None else Path(f"{checkpoint}.{name}.{seed}.pt")
-        history = meta_train(learner, row.draw(training, seeded(1000 + seed), device), row.objective, updates=updates, lr=row.lr,
+        history = meta_train(learner, row.draw(training, tasks or row.tasks, seeded(1000 + seed), device), row.objective, updates=updates, lr=row.lr,
                              decay=True, checkpoint=file, checkpoint_every=500, threads=threads)
         for what, result in row.test(learner, test, device, episodes).items():
             figures.setdefault(what, []).append([100 * result.mean, 100 * result.half_width])
-    return dict(row=name, figures=figures, seeds=list(seeds), updates=history.updates, full=row.updates, episodes=episodes,
+    return dict(row=name, figures=figures, seeds=list(seeds), updates=history.updates, full=row.updates,
+                tasks=tasks or row.tasks, episodes=episodes,
                 minutes=(time.perf_counter() - start) / 60,
                 cpu_minutes=(time.process_time() - cpu) / 60)
 
@@ -214,8 +220,9 @@ def where(device):
 
 def table(records) -> str:
     """Recorded runs as a Markdown table, one line a figure."""
-    lines = ["| row | what | published | ours: mean over seeds (each seed ± 95 % interval) | verdict | updates | test tasks | seeds | minutes (of CPU) | device | commit |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    head = ["row", "what", "published", "ours: mean over seeds (each seed ± 95 % interval)", "verdict", "updates", "test tasks",
+            "seeds", "minutes (of CPU)", "device", "commit"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for r in records:
         row = ROWS[r["row"]]
         for what, runs in r["figures"].items():
@@ -226,7 +233,9 @@ def table(records) -> str:
             if paper is not None:
                 said = f"{paper}" if half is None else f"{paper} ± {half}"
                 within = abs(mean - paper) <= (half or 0) + max(h for _, h in runs)
-                verdict = "inside the interval" if within else f"{mean - paper:+.1f} points"
+                verdict = "the intervals overlap" if within else f"{mean - paper:+.1f} points"
+                if half is not None and abs(mean - paper) <= half:
+                    verdict = "inside the paper's interval"
                 if not within and r["updates"] < row.updates:
                     verdict += f", after {100 * r['updates'] / row.updates:.0f} % of a full run"
             lines.append(f"| {r['row']} | {what} | {said} | {ours} | {verdict} | {r['updates']:,} of {row.updates:,} | "
@@ -241,10 +250,11 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m metalearn_lite.reproduce", description=__doc__.splitlines()[0])
     parser.add_argument("row", choices=[*ROWS, "table"])
     parser.add_argument("file", nargs="?", type=Path, help="with `table`: the recorded runs")
-    parser.add_argument("--data", type=Path, help="folder for torchvision's Omniglot, or a packed .npz file")
-    parser.add_argument("--download", action="store_true", help="fetch Omniglot where it is not there")
+    parser.add_argument("--data", type=Path, default=Path("omniglot"),
+                        help="folder for torchvision's Omniglot, fetched unless it is there; or a packed .npz file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--updates", type=int)
+    parser.add_argument("--tasks", type=int, help="of an update; the row's own unless told")
     parser.add_argument("--episodes", type=int, default=1000, help="of each test; 1000 unless told")
     parser.add_argument("--threads", type=int, default=1, help="as in meta_train")
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -256,8 +266,6 @@ def main(arguments=None):
             parser.error("table: expected the FILE with the recorded runs")
         print(table([json.loads(line) for line in options.file.read_text().splitlines()]))
         return
-    if options.data is None:
-        parser.error("--data: expected a folder for Omniglot, or a packed .npz file")
     device, rank = options.device, 0
     if "WORLD_SIZE" in os.environ:  # started by torchrun
         if device.type == "cuda":
@@ -265,8 +273,9 @@ def main(arguments=None):
             torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         rank = distributed.get_rank()
-    letters = omniglot(packed=options.data) if options.data.suffix == ".npz" else omniglot(options.data, options.download)
-    found = run(options.row, letters, options.seeds, options.updates, options.episodes, device, options.checkpoint, options.threads)
+    letters = omniglot(packed=options.data) if options.data.suffix == ".npz" else omniglot(options.data, download=True)
+    found = run(options.row, letters, options.seeds, options.updates, options.episodes, device, options.checkpoint, options.threads,
+                options.tasks)
     given = sys.argv[1:] if arguments is None else arguments
     data = str(options.data)  # the table is to be read elsewhere: it names no folder of this machine
     found.update(where(device), command=" ".join(["python -m metalearn_lite.reproduce", *("DATA" if a == data else a for a in given)]))

@@ -83,7 +83,7 @@ def meta_train(
                       part, where a task is small. Parts are of ``tasks_at_once`` tasks, or as many as there are threads.
     checkpoint        a file, written every ``checkpoint_every`` updates and at the end. If it is there already, training
                       goes on from it and ends where an uninterrupted run would have: weights, optimiser, and the state
-                      of ``draw.generator`` and of torch's own generator are kept.
+                      of ``draw.generator``, of the learner's own generators and of torch's are kept.
     progress          show a bar
 
     Where ``torch.distributed`` is initialised, every process calls this function with the same arguments. All begin with
@@ -94,8 +94,9 @@ def meta_train(
 
     The learner is left in eval mode.
 
-    Raises ValueError for arguments out of range and for a parameter that the loss does not depend on,
-    FloatingPointError as soon as a loss is not finite, and RuntimeError where another process has ended.
+    Raises ValueError for arguments out of range, for a parameter that the loss does not depend on and for a checkpoint of
+    another optimiser, step size or schedule, FloatingPointError as soon as a loss is not finite, and RuntimeError where
+    another process has ended.
     """
     whole = dict(updates=updates, tasks_at_once=tasks_at_once, threads=threads, checkpoint_every=checkpoint_every)
     for name, value in whole.items():
@@ -113,6 +114,8 @@ def meta_train(
     if threads > 1 and pooled:
         raise ValueError(f"threads: {threads}, expected 1, for the threads would all write to the running averages of "
                          f"{pooled[0]!r}")
+    if threads > 1 and _generators(learner):
+        raise ValueError(f"threads: {threads}, expected 1, for each thread's copy of the learner would draw the same numbers")
     rank, processes = 0, 1
     if distributed.is_available() and distributed.is_initialized():
         rank, processes = distributed.get_rank(), distributed.get_world_size()
@@ -157,7 +160,8 @@ def meta_train(
                 total, *grads = _sum_over_processes([total, *grads], learner, update)
             total = total.item()
             if not math.isfinite(total):
-                raise FloatingPointError(f"the loss is {total} at update {update}: try a smaller step size than lr={lr}")
+                raise FloatingPointError(f"the loss is {total} at update {update}: try a smaller step size than "
+                                         f"lr={scheduler.get_last_lr()[0]:g}")
             for parameter, grad in zip(parameters, grads):
                 parameter.grad = grad
             optimizer.step()
@@ -193,6 +197,11 @@ def _plus(a, b):
     return [x + y for x, y in zip(a, b)]
 
 
+def _generators(learner):
+    """Those that the learner itself draws from: for dropout in an inner loop, say."""
+    return [value for m in learner.modules() for value in vars(m).values() if isinstance(value, torch.Generator)]
+
+
 @torch.no_grad()
 def _agree(learner, generator, update):
     """Give every process the weights, buffers and stream of tasks of process 0."""
@@ -224,12 +233,13 @@ def _sum_over_processes(tensors, learner, update):
     summed = flat.split([t.numel() for t in (*tensors, *averages)])
     for average, new in zip(averages, summed[len(tensors) :]):
         average.copy_(new.view_as(average))
-    return [new.view_as(t) for t, new in zip(tensors, summed)]
+    return [new.view_as(t).to(t.dtype) for t, new in zip(tensors, summed)]  # cat took the widest of their dtypes
 
 
 def _save(path, learner, optimizer, scheduler, generator, history, updates, decay):
     state = dict(
         learner=learner.state_dict(), optimizer=optimizer.state_dict(), scheduler=scheduler.state_dict(),
+        kind=type(optimizer).__name__, learner_rng=[g.get_state() for g in _generators(learner)],
         draw_rng=generator.get_state(), torch_rng=torch.get_rng_state(),
         cuda_rng=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         loss=history.loss, seconds=history.seconds, updates=updates, decay=decay,
@@ -248,10 +258,15 @@ def _load(path, learner, optimizer, scheduler, generator, history, updates, deca
         )
     if len(state["loss"]) > updates:
         raise ValueError(f"checkpoint: {path} has seen {len(state['loss'])} updates already, more than updates={updates}")
+    was, now = (state["kind"], state["scheduler"]["base_lrs"]), (type(optimizer).__name__, scheduler.base_lrs)
+    if was != now:
+        raise ValueError(f"checkpoint: {path} is of a run with {was[0]}, lr={was[1]}, not {now[0]}, lr={now[1]}")
     learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     scheduler.load_state_dict(state["scheduler"])
     generator.set_state(state["draw_rng"])
+    for own, kept in zip(_generators(learner), state["learner_rng"]):
+        own.set_state(kept)
     torch.set_rng_state(state["torch_rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])

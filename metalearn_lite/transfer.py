@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import Batch, count_ways
+from metalearn_lite.episodes import Batch, check_task, count_ways
 from metalearn_lite.metric import prototypes, prototypical_logits
 from metalearn_lite.nets import _initialise
 from metalearn_lite.optim import SGD
@@ -114,7 +114,7 @@ class NearestCentroid(nn.Module):
         self.embed, self.metric = embed, metric
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        way = count_ways(support_y)
+        way = check_task(support_x, support_y, query_x)
         support_z, query_z = _embed(self.embed, support_x, query_x)
         if self.metric == "euclidean":
             return prototypical_logits(support_z, support_y, query_z)
@@ -171,7 +171,7 @@ class LinearProbe(nn.Module):
         self.embed, self.l2 = embed, l2
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        way = count_ways(support_y)
+        way = check_task(support_x, support_y, query_x)
         support_z, query_z = _embed(self.embed, support_x, query_x)
         weight, bias = logistic_regression(support_z, support_y, way, self.l2)
         return query_z @ weight.mT + bias[:, None]
@@ -202,7 +202,7 @@ class CosineClassifier(nn.Module):
         self.embed, self.optimizer, self.steps = embed, optimizer, steps
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        way, create_graph = count_ways(support_y), torch.is_grad_enabled()
+        way, create_graph = check_task(support_x, support_y, query_x), torch.is_grad_enabled()
         z, query_z = _embed(self.embed, support_x, query_x)
         with torch.enable_grad():
             start = prototypes(F.normalize(z, dim=-1, eps=1e-6), support_y, way)  # (B, N, D)
@@ -329,6 +329,6 @@ class FineTune(nn.Module):
         return F.linear(z, params["head.weight"], params["head.bias"])
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        count_ways(support_y)
+        check_task(support_x, support_y, query_x)
         tasks = zip(support_x, support_y, query_x)
         return torch.stack([self._logits(self.adapt(x, y), query) for x, y, query in tasks])

@@ -48,12 +48,17 @@ def conv(norm, out=None):
     return Conv4(4, out, norm=norm, generator=seeded()).double()
 
 
+def uneven(seed=1):
+    return InFloat64(SinusoidSampler(5, 5, 5, seeded(seed)))
+
+
 def curve():
     return MAML(mlp([1, 16, 1], seeded()).double(), 2, GradientDescent(0.05), loss=F.mse_loss)
 
 
 CASES = {
     "MAML, second order": lambda: (curve(), sinusoids, mean_squared_error),
+    "MAML, five tasks on two processes": lambda: (curve(), uneven, mean_squared_error),
     "MAML, Conv4 with batch statistics of the task": lambda: (MAML(conv("task", 5)), letters, cross_entropy),
     "prototypical network without batch norm": lambda: (PrototypicalNetwork(conv(None)), letters, cross_entropy),
     "prototypical network that pools statistics over tasks": lambda: (PrototypicalNetwork(conv("running")), letters,
@@ -95,6 +100,7 @@ def worker_gradients(folder):
         with pytest.raises(ValueError, match="gives 1 tasks"):
             meta_train(curve(), SinusoidSampler(5, 5, 1, seeded()), mean_squared_error, updates=1, progress=False)
     torch.save(train(folder / "run.pt", 10), folder / f"train{distributed.get_rank()}.pt")
+    torch.save(train(folder / "one.pt", 10), folder / f"resumed{distributed.get_rank()}.pt")
 
 
 def worker_dies(folder):
@@ -132,6 +138,7 @@ def start(name, folder, processes=2):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
+    train(folder / "one.pt", 6)
     codes, said = start("worker_gradients", folder)
     assert codes == [0, 0], said
     return folder
@@ -161,6 +168,14 @@ def test_a_checkpoint_of_two_processes_goes_on_with_one(two):
                                                             loss=F.mse_loss))
     assert resumed == pytest.approx(whole, rel=1e-9) and len(resumed) == 14
     assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(weights, final))
+
+
+def test_a_checkpoint_of_one_process_goes_on_with_two(two):
+    whole, weights = train(None, 10)
+    for rank in range(2):
+        loss, final = torch.load(two / f"resumed{rank}.pt")
+        assert loss == pytest.approx(whole, rel=1e-9) and len(loss) == 10
+        assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(weights, final))
 
 
 def test_a_process_that_dies_ends_the_others_and_loses_little(tmp_path):

@@ -314,6 +314,9 @@ def test_errors_name_the_argument():
             ask(make(), episode)
         with pytest.raises(ValueError, match="support_x: shape"):
             make()(torch.rand(4, 3, 1), sinusoids().support_y, sinusoids().query_x)
+        for query_x in (torch.rand(1, 7, 1), torch.rand(4, 7, 2)):
+            with pytest.raises(ValueError, match="query_x: shape"):
+                make()(*sinusoids()[:2], query_x)
     for make in CLASSIFICATION:
         with pytest.raises(TypeError, match="support_y: dtype is torch.float32"):
             ask(make(), sinusoids())
@@ -326,6 +329,8 @@ def test_errors_name_the_argument():
         FiLMNetwork(Conv4(8, generator=g), mlp([2, 16], g), 16, generator=g)
     with pytest.raises(ValueError, match="base: has no ReLU"):
         FiLMNetwork(mlp([1, 1], g), mlp([2, 16], g), 16, generator=g)
+    with pytest.raises(ValueError, match="base: .* one that no linear"):
+        FiLMNetwork(nn.Sequential(nn.ReLU(), *mlp([1, 4, 1], g)), mlp([2, 16], g), 16, generator=g)
     for name in ("features", "way", "hidden"):
         with pytest.raises(ValueError, match=f"{name}: 0"):
             sizes = {**dict(features=16, way=2, hidden=8), name: 0}

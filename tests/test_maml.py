@@ -349,6 +349,18 @@ def test_meta_sgd_is_maml_until_its_rates_are_learned():
         LearnedRates(net, -1)
 
 
+def test_meta_sgd_learns_rates_for_what_adapts_alone():
+    net = Conv4(4, 3, norm="task", generator=seeded()).double()
+    learner = meta_sgd(net, 0.5, only="head")
+    assert learner.optimizer.names == ["head.weight", "head.bias"]
+    assert torch.equal(learner(*images()[:3]), anil(net, 1, GradientDescent(0.5))(*images()[:3]))
+    net.blocks[0].requires_grad_(False)
+    for learner in (learner, meta_sgd(net, 0.5)):  # no rate is without a gradient
+        meta_train(learner, iter([images()]).__next__, updates=1, progress=False)
+    with pytest.raises(ValueError, match="only: net has no part 'tail'"):
+        meta_sgd(net, only="tail")
+
+
 @pytest.mark.parametrize("stacked", [False, True], ids=["loop", "stacked"])
 @pytest.mark.parametrize("optimizer", [GradientDescent(0.1), Adam(0.01, betas=(0.0, 0.999))], ids=["descent", "Adam"])
 def test_reptile_through_meta_train_is_the_papers_update(stacked, optimizer):

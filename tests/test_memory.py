@@ -325,6 +325,13 @@ def test_degenerate_tasks_stay_finite(name, value):
             assert all(p.grad is None or p.grad.isfinite().all() for p in learner.parameters())
 
 
+def test_an_embedding_of_zeros_has_a_gradient_of_bounded_size():
+    x, y = stream_of()
+    blank = torch.zeros(2, 3, D, dtype=torch.float64, requires_grad=True)
+    F.cross_entropy(KeyValueMemory(nn.Identity(), stream=False)(x, y, blank)[0], y[0, :3]).backward()
+    assert 0 < blank.grad.abs().max() < 1e6
+
+
 # what is an error
 
 

@@ -79,15 +79,27 @@ def record(mean, half=0.2, what="5-way 1-shot", row="maml-1shot", updates=60_000
 
 
 def test_the_verdict_follows_from_the_figures():
-    inside, above, short = (reproduce.table([r]) for r in (record(98.2), record(99.5), record(90.0, updates=6_000)))
-    assert "inside the interval" in inside and "98.2 (98.2 ± 0.2, 98.2 ± 0.2)" in inside
+    inside, touching, above, short = (reproduce.table([r]) for r in (record(98.4), record(98.2), record(99.5),
+                                                                     record(90.0, updates=6_000)))
+    assert "inside the paper's interval" in inside and "98.4 (98.4 ± 0.2, 98.4 ± 0.2)" in inside
+    assert "the intervals overlap" in touching and "inside" not in touching
     assert "+0.8 points |" in above
     assert "-8.7 points, after 10 % of a full run" in short
     assert "no figure to compare with" in reproduce.table([record(90.0, what="another")])
 
 
+def test_omniglot_is_fetched_unless_it_is_there(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, "omniglot", lambda *a, **k: asked.append((a, k)) or 1 / 0)
+    for arguments in ([], ["--data", "here"]):
+        with pytest.raises(ZeroDivisionError):
+            reproduce.main(["maml-1shot", *arguments])
+    assert asked == [((Path("omniglot"),), {"download": True}), ((Path("here"),), {"download": True})]
+
+
 def test_what_is_missing_is_said(capsys):
-    for arguments, words in ((["maml-1shot"], "--data"), (["table"], "FILE"), (["alchemy"], "invalid choice")):
+    for arguments, words in ((["table"], "FILE"), (["alchemy"], "invalid choice")):
         with pytest.raises(SystemExit):
             reproduce.main(arguments)
         assert words in capsys.readouterr().err

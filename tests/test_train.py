@@ -1,5 +1,10 @@
 """The training loop: it learns, it resumes exactly, it splits batches exactly, it refuses nonsense."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +14,8 @@ from metalearn_lite.episodes import EpisodeSampler, SinusoidSampler
 from metalearn_lite.metric import NearestNeighbour, PrototypicalNetwork
 from metalearn_lite.nets import Conv4, mlp
 from metalearn_lite.train import cross_entropy, mean_squared_error, meta_train
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Curve(nn.Module):
@@ -64,6 +71,42 @@ def test_resume_with_another_schedule_is_refused(tmp_path):
         run(20, tmp_path / "run.pt", decay=True)
     with pytest.raises(ValueError, match="decay=True"):
         run(10, tmp_path / "run.pt", decay=False)
+
+
+def test_resume_with_another_optimiser_or_step_size_is_refused(tmp_path):
+    def resume(**options):
+        learner = Curve(seeded())
+        if "optimizer" in options:
+            options["optimizer"] = options["optimizer"](learner.parameters())
+        meta_train(learner, SinusoidSampler(5, 5, 4, seeded(1)), mean_squared_error, updates=20, checkpoint=tmp_path / "run.pt",
+                   progress=False, **options)
+
+    run(10, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=r"of a run with Adam, lr=\[0.01\], not Adam, lr=\[0.003\]"):
+        resume()
+    with pytest.raises(ValueError, match="with Adam.*not SGD"):
+        resume(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-2))
+    resume(optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-2))
+
+
+class Noisy(Curve):
+    """A learner that draws from a generator of its own."""
+
+    def __init__(self, generator):
+        super().__init__(generator)
+        self.generator = seeded(7)
+
+    def forward(self, support_x, support_y, query_x):
+        return self.net(query_x) + torch.randn(1, generator=self.generator)
+
+
+def test_a_learners_own_generator_goes_on_from_the_checkpoint(tmp_path):
+    _, whole = run(12, learner=Noisy(seeded()))
+    run(5, tmp_path / "run.pt", learner=Noisy(seeded()))
+    _, resumed = run(12, tmp_path / "run.pt", learner=Noisy(seeded(99)))
+    assert resumed.loss == whole.loss
+    with pytest.raises(ValueError, match="threads: 2.*copy"):
+        meta_train(Noisy(seeded()), SinusoidSampler(5, 5, 4, seeded()), mean_squared_error, updates=1, threads=2)
 
 
 def test_decay_is_linear_over_the_second_half():
@@ -126,3 +169,41 @@ def test_nothing_to_train_or_to_resume_or_a_loss_that_is_not_finite(tmp_path):
         meta_train(Curve(seeded()), lambda: None, updates=1, checkpoint=tmp_path / "x")
     with pytest.raises(FloatingPointError, match="update 0.*lr=0.003"):
         meta_train(Curve(seeded()), SinusoidSampler(5, 5, 4, seeded()), lambda n, e: mean_squared_error(n, e) * float("nan"), updates=2, progress=False)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from metalearn_lite.data import glyphs
+from metalearn_lite.episodes import EpisodeSampler
+from metalearn_lite.maml import MAML
+from metalearn_lite.nets import Conv4
+from metalearn_lite.optim import GradientDescent
+from metalearn_lite.train import meta_train
+
+def own():
+    said = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return {name: int(said[name].split()[0]) / 1024 for name in ("VmHWM", "RssFile")}
+
+seeded = torch.Generator().manual_seed
+draw = EpisodeSampler(glyphs().split("train"), 5, 1, 15, 16, seeded(1))
+learner = MAML(Conv4(64, 5, norm="task", generator=seeded(0)), 1, GradientDescent(0.4))
+meta_train(learner, draw, updates=1, tasks_at_once=eval(sys.argv[1]), progress=False)
+print(own()["VmHWM"] - own()["RssFile"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak of memory")
+def test_tasks_one_by_one_bound_the_memory_of_second_order(capsys):
+    """Second-order MAML on 16 tasks of Conv4-64, the whole process without the pages of library files: under 1 GB."""
+    peak = {}
+    for at_once in (None, 1):
+        done = subprocess.run([sys.executable, "-c", PEAK, str(at_once)], cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
+        assert done.returncode == 0, done.stderr
+        peak[at_once] = float(done.stdout)
+    with capsys.disabled():
+        print(f"\nsecond-order MAML, 16 tasks of Conv4-64: peak {peak[None]:.0f} MiB at once, {peak[1]:.0f} one by one")
+    assert peak[1] < 1e9 / 2**20 and peak[1] < 0.6 * peak[None]

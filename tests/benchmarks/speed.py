@@ -9,6 +9,8 @@ of the medians, and the peak of memory. Run it on an idle machine: threads that 
 """
 
 import argparse
+import ctypes
+import gc
 import copy
 import platform
 import statistics
@@ -283,12 +285,17 @@ def synchronise(device):
 
 def peak_memory(step, device):
     """MB that one run of ``step`` needs on top of what is there before; None where the system does not tell."""
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # hands back what earlier runs had and freed, else it would not be counted
+    except (AttributeError, OSError, TypeError):
+        return None
     if not reset.exists():
         return None
 
@@ -302,7 +309,9 @@ def peak_memory(step, device):
 
 
 def measure(steps, rounds, device):
-    """{name: (seconds a round, MB)}: in turn, after one run of each that warms up."""
+    """{name: (seconds a round, MB)}: in turn, after two runs of each that warm up."""
+    for step in steps.values():
+        step()
     memory = {name: peak_memory(step, device) for name, step in steps.items()}
     seconds = {name: [] for name in steps}
     for _ in range(rounds):
@@ -335,14 +344,14 @@ def flops(step):
     return counter.get_total_flops()
 
 
-ROWS = {  # name: (what, the ratio to reach on two CPU cores)
-    "maml-1": ("MAML, second order, Conv4-64, 16 tasks, 1 inner step", 1.3),
-    "maml-5": ("the same, 5 inner steps", 1.2),
-    "sinusoids": ("MAML on sinusoids, 1-40-40-1, 25 tasks, 10 shot, 5 steps", 12),
-    "prototypical": ("prototypical network, 10 training episodes of 80 images", 1.4),
-    "evaluation-600": ("600 evaluation episodes", 10),
-    "evaluation-5000": ("5,000 evaluation episodes", 60),
-    "sampling": ("200 episodes drawn", 20),
+ROWS = {  # name: (what, the ratios to reach on two CPU cores, those on a GPU); "any" is the best of ours
+    "maml-1": ("MAML, second order, Conv4-64, 16 tasks, 1 inner step", {"any": 1.3}, {"stacked": 10}),
+    "maml-5": ("the same, 5 inner steps", {"any": 1.2}, {"stacked": 10}),
+    "sinusoids": ("MAML on sinusoids, 1-40-40-1, 25 tasks, 10 shot, 5 steps", {"stacked": 12, "stacked, compiled": 40}, {}),
+    "prototypical": ("prototypical network, 10 training episodes of 80 images", {"any": 1.4}, {}),
+    "evaluation-600": ("600 evaluation episodes", {"any": 10}, {}),
+    "evaluation-5000": ("5,000 evaluation episodes (one round)", {"any": 60}, {}),
+    "sampling": ("200 episodes drawn", {"any": 20}, {}),
 }
 
 
@@ -363,7 +372,8 @@ def main():
           f"{peak / 1e9:.0f} GFLOP/s in a matrix product")
     missed = []
     for row in options.rows:
-        what, wanted = ROWS[row]
+        what, *wanted = ROWS[row]
+        wanted = wanted[device.type == "cuda"]
         baseline, steps, said = {
             "maml-1": lambda: row_maml(device, l2l, 1),
             "maml-5": lambda: row_maml(device, l2l, 5),
@@ -376,7 +386,7 @@ def main():
         print(f"\n{what}. {said}.")
         measured = measure(steps, 1 if row == "evaluation-5000" else rounds, device)
         base = statistics.median(measured[baseline][0])
-        best = 0
+        ratios = {}
         for name, (times, megabytes) in measured.items():
             median = statistics.median(times)
             line = f"  {name:36s} {median:9.4f} s [{min(times):.4f}, {max(times):.4f}]  x{base / median:6.2f}"
@@ -386,9 +396,9 @@ def main():
                 line += f"  {16 / median:7.1f} tasks/s  {100 * flops(steps[name]) / median / peak:3.0f} % of the peak" \
                     if "threads" not in name else f"  {16 / median:7.1f} tasks/s"
             print(line, flush=True)
-            best = best if name == baseline else max(best, base / median)
-        if device.type == "cpu" and best < wanted:
-            missed.append(f"{row}: x{best:.2f}, wanted x{wanted}")
+            ratios[name] = base / median
+        ratios["any"] = max(ratio for name, ratio in ratios.items() if name != baseline)
+        missed += [f"{row}, {name}: x{ratios[name]:.2f}, wanted x{ratio}" for name, ratio in wanted.items() if ratios[name] < ratio]
     if missed:
         sys.exit("\nbelow what is wanted: " + "; ".join(missed))
 
