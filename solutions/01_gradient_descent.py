@@ -40,7 +40,7 @@
 # That is a little over an hour. One more bug hunt is marked optional (4 min). The computer needs less than half a
 # minute. An exercise left open stops nothing: the cells below it then run on the library's version.
 #
-# [contents](index.ipynb) · [previous: 00 What is a task?](00_what_is_a_task.ipynb) · next: Adam (in preparation)
+# [contents](index.ipynb) · [previous: 00 What is a task?](00_what_is_a_task.ipynb) · [next: 02 Adam, and learning the learner](02_adam_and_learning_the_learner.ipynb)
 
 # %%
 import inspect
