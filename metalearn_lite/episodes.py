@@ -77,6 +77,12 @@ def _as_floats(items: Tensor) -> Tensor:
     return (items if items.ndim == 4 else items[:, None]) * (1 / 255)
 
 
+def fingerprint(generator: torch.Generator, *what: object) -> str:
+    """Names what a sampler is about to draw: the state of its generator, and whatever else the draws depend on."""
+    state = hashlib.sha256(generator.get_state().numpy().tobytes()).hexdigest()[:12]
+    return f"{state} {what}"
+
+
 class EpisodeSampler:
     """Draws batches of N-way K-shot tasks from a data set: ``sampler()`` is an `Episode` (Vinyals et al. 2016, section 4.1).
 
@@ -117,9 +123,7 @@ class EpisodeSampler:
 
     def fingerprint(self) -> str:
         """Names the tasks that the next draws will give: equal for two samplers that are about to draw the same ones."""
-        shape = (self.way, self.shot, self.query, self.batch, *self.items.shape[:2])
-        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
-        return f"{state} {shape}"
+        return fingerprint(self.generator, self.way, self.shot, self.query, self.batch, *self.items.shape[:2])
 
     def __call__(self) -> Episode:
         classes, items = self.draw_indices()
@@ -149,9 +153,7 @@ class SinusoidSampler:
 
     def fingerprint(self) -> str:
         """As `EpisodeSampler.fingerprint`."""
-        shape = (self.shot, self.query, self.batch, self.amplitude)
-        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
-        return f"{state} {shape}"
+        return fingerprint(self.generator, self.shot, self.query, self.batch, self.amplitude)
 
     def __call__(self) -> Episode:
         draw = torch.rand(self.batch, self.shot + self.query + 2, 1, generator=self.generator).to(self.device)
@@ -233,9 +235,7 @@ class StreamSampler:
 
     def fingerprint(self) -> str:
         """As `EpisodeSampler.fingerprint`."""
-        shape = ("stream", self.way, self.sights, self.batch, *self.items.shape[:2])
-        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
-        return f"{state} {shape}"
+        return fingerprint(self.generator, "stream", self.way, self.sights, self.batch, *self.items.shape[:2])
 
     def __call__(self) -> Episode:
         classes, items, labels = self.draw_indices()

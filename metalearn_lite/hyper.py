@@ -17,22 +17,15 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from metalearn_lite.episodes import check_query, check_task, count_ways
-from metalearn_lite.nets import mlp
-
-
-def embedded(embed: nn.Module, x: Tensor) -> Tensor:
-    """The items of all tasks, as one batch through ``embed``: (n, ...) -> (n, D). In all (B, S, ...) -> (B, S, D)."""
-    return embed(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2)
+from metalearn_lite.metric import prototypes
+from metalearn_lite.nets import embed_items, mlp
 
 
 def class_means(embed: nn.Module, support_x: Tensor, support_y: Tensor) -> Tensor:
     """The mean embedding of the items of each class: (B, S, ...), (B, S) -> (B, N, D)."""
-    member = F.one_hot(support_y, count_ways(support_y))  # (B, S, N)
-    z = embedded(embed, support_x)
-    return member.to(z).mT @ z / member.sum(1)[..., None]
+    return prototypes(embed_items(embed, support_x).flatten(2), support_y, count_ways(support_y))
 
 
 def mean_of_pairs(embed: nn.Module, support_x: Tensor, support_y: Tensor) -> Tensor:
@@ -44,7 +37,7 @@ def mean_of_pairs(embed: nn.Module, support_x: Tensor, support_y: Tensor) -> Ten
     if support_x.ndim != 3 or support_x.shape[:2] != support_y.shape[:2]:
         shape, wanted = tuple(support_x.shape), tuple(support_y.shape[:2])
         raise ValueError(f"support_x: shape is {shape}, expected {wanted} as in support_y, and one dimension more")
-    return embedded(embed, torch.cat([support_x, support_y], -1)).mean(1)
+    return embed_items(embed, torch.cat([support_x, support_y], -1)).flatten(2).mean(1)
 
 
 def _generating_mlp(sizes: list[int], generator: torch.Generator, start: Tensor | None = None) -> nn.Sequential:
@@ -115,7 +108,7 @@ class HyperNetwork(nn.Module):
             check_task(support_x, support_y, query_x)
         made = self.generate(support_x, support_y)
         if self.way is not None:
-            query_x = self.norm_items(embedded(self.embed, query_x))
+            query_x = self.norm_items(embed_items(self.embed, query_x).flatten(2))
 
         def answer(params: dict[str, Tensor], x: Tensor) -> Tensor:
             return torch.func.functional_call(self.task_net, params, (x,))
@@ -166,7 +159,7 @@ class HyperClassifier(nn.Module):
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         check_task(support_x, support_y, query_x)
         made = self.generate(support_x, support_y)
-        return self.norm(embedded(self.embed, query_x)) @ made["weight"].mT + made["bias"][:, None]
+        return self.norm(embed_items(self.embed, query_x).flatten(2)) @ made["weight"].mT + made["bias"][:, None]
 
 
 class FiLMNetwork(nn.Module):

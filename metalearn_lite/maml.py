@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import Episode, _at_least, count_ways
+from metalearn_lite.episodes import Episode, _at_least, check_query, count_ways
 from metalearn_lite.nets import Conv4
 from metalearn_lite.optim import GradientDescent, Tensors
 
@@ -149,9 +149,8 @@ class MAML(nn.Module):
         if support_x.shape[:2] != support_y.shape[:2]:
             raise ValueError(f"support_y: shape is {tuple(support_y.shape)}, expected it to begin with "
                              f"{tuple(support_x.shape[:2])} as support_x does")
-        if query_x is not None and (len(query_x), query_x.shape[2:]) != (len(support_x), support_x.shape[2:]):
-            raise ValueError(f"query_x: shape is {tuple(query_x.shape)}, expected ({len(support_x)}, queries, "
-                             f"{', '.join(str(n) for n in support_x.shape[2:])}) to go with support_x")
+        if query_x is not None:
+            check_query(support_x, query_x)
         for name, layer in self.net.named_modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats:
                 raise ValueError(f"net: {name or 'it'} would mix its running averages over tasks and inner steps, "

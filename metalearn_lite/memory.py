@@ -21,11 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn_lite.episodes import _at_least, check_task
-from metalearn_lite.nets import _initialise
-
-
-def _embed(embed: nn.Module, x: Tensor) -> Tensor:
-    return embed(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2)  # (B, T, ...) -> (B, T, D)
+from metalearn_lite.metric import by_class, unit_length
+from metalearn_lite.nets import _initialise, embed_items
 
 
 def _checked_way(support_x: Tensor, support_y: Tensor, query_x: Tensor, stream: bool) -> int:
@@ -78,13 +75,12 @@ class KeyValueMemory(nn.Module):
 
     def _scores(self, support_x: Tensor, query_x: Tensor) -> Tensor:
         if self.stream:
-            keys = queries = _embed(self.embed, support_x)
+            keys = queries = embed_items(self.embed, support_x).flatten(2)
         else:
-            z = _embed(self.embed, torch.cat([support_x, query_x], 1))  # one batch for the embedding
+            z = embed_items(self.embed, torch.cat([support_x, query_x], 1)).flatten(2)  # one batch for the embedding
             keys, queries = z[:, : support_x.shape[1]], z[:, support_x.shape[1] :]
         if self.likeness == "cosine":
-            # eps: a length below 1e-4 is taken as 1e-4, which bounds the gradient at an embedding of zeros
-            likeness = F.normalize(queries, dim=-1, eps=1e-4) @ F.normalize(keys, dim=-1, eps=1e-4).mT  # (B, Q, S)
+            likeness = unit_length(queries) @ unit_length(keys).mT  # (B, Q, S)
         else:
             likeness = queries @ keys.mT / math.sqrt(keys.shape[-1])
         likeness = torch.cat([likeness, self.nothing.expand(*likeness.shape[:2], 1)], -1)
@@ -105,8 +101,7 @@ class KeyValueMemory(nn.Module):
         way = _checked_way(support_x, support_y, query_x, self.stream)
         scores = self._scores(support_x, query_x)
         # log Σ of the weights of each label, in the logarithm throughout: no weight is rounded to zero
-        other = F.one_hot(support_y, way).mT[:, None] == 0  # (B, 1, N, S): item is not of the class
-        of_class = scores[:, :, None, :-1].masked_fill(other, -torch.inf)  # (B, Q, N, S)
+        of_class = by_class(scores[..., :-1], support_y, way)  # (B, Q, N, S)
         nothing = (scores[:, :, None, -1:] - math.log(way)).expand(-1, -1, way, -1)
         return torch.cat([of_class, nothing], -1).logsumexp(-1)
 
@@ -120,7 +115,7 @@ def _embed_at_most(learner: nn.Module, support_x: Tensor, way: int) -> Tensor:
     """The embedded support set (B, S, D) of a learner that was built for so many classes and features."""
     if way > learner.way:
         raise ValueError(f"support_y: tasks have {way} classes, expected at most way={learner.way}")
-    z = _embed(learner.embed, support_x)
+    z = embed_items(learner.embed, support_x).flatten(2)
     if z.shape[-1] != learner.features:
         raise ValueError(f"embed: gives {z.shape[-1]} features, expected features={learner.features}")
     return z
@@ -155,7 +150,8 @@ class LSTMLearner(nn.Module):
         if not self.stream:  # every query goes its own way from the state after the support set
             q = query_x.shape[1]
             last = late[:, -1:].expand(-1, q, -1)
-            inputs = torch.cat([_embed(self.embed, query_x), last], -1).flatten(0, 1)[:, None]  # (B * Q, 1, D + way)
+            asked = embed_items(self.embed, query_x).flatten(2)
+            inputs = torch.cat([asked, last], -1).flatten(0, 1)[:, None]  # (B * Q, 1, D + way)
             h, c = (s.repeat_interleave(q, 1) for s in (h, c))
             outputs = self.lstm(inputs, (h, c))[0].unflatten(0, (-1, q))[:, :, 0]
         return self.answer(outputs)[..., :way]
@@ -259,7 +255,8 @@ class MANN(nn.Module):
             return self.answer(outputs)[..., :way], torch.stack([m.read for m in steps], 1)
         # every query goes its own way from the memory after the support set, as a batch of B * Q tasks of one step
         q = query_x.shape[1]
-        seen = self.see(torch.cat([_embed(self.embed, query_x), late[:, -1:].expand(-1, q, -1)], -1)).flatten(0, 1)
+        asked = embed_items(self.embed, query_x).flatten(2)
+        seen = self.see(torch.cat([asked, late[:, -1:].expand(-1, q, -1)], -1)).flatten(0, 1)
         memory = self._step(seen, Memory(*(t.repeat_interleave(q, 0) for t in memory)))
         logits = self.answer(torch.cat([memory.hidden, memory.value], -1))[..., :way]
         return logits.unflatten(0, (-1, q)), memory.read.unflatten(0, (-1, q))

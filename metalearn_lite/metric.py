@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import check_task, count_ways
-from metalearn_lite.nets import Conv4, mlp
+from metalearn_lite.episodes import check_query, check_task, count_ways
+from metalearn_lite.nets import Conv4, embed_items, mlp
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -35,15 +35,12 @@ def _embed_task(embed: nn.Module, support_x: Tensor, support_y: Tensor, query_x:
     tasks, shots = support_x.shape[:2]
     if support_y.shape != (tasks, shots):
         raise ValueError(f"support_y: shape is {tuple(support_y.shape)}, expected {(tasks, shots)}, one label an item")
-    if query_x.shape[:1] + query_x.shape[2:] != support_x.shape[:1] + support_x.shape[2:]:
-        raise ValueError(f"query_x: shape is {tuple(query_x.shape)}, expected {tasks} tasks and items like those of "
-                         f"support_x, {tuple(support_x.shape)}")
-    x = torch.cat([support_x, query_x], 1)  # (B, S + Q, ...)
-    z = embed(x.flatten(0, 1)).unflatten(0, (tasks, -1))
+    check_query(support_x, query_x)
+    z = embed_items(embed, torch.cat([support_x, query_x], 1))
     return z[:, :shots], z[:, shots:]
 
 
-def _by_class(values: Tensor, y: Tensor, way: int) -> Tensor:
+def by_class(values: Tensor, y: Tensor, way: int) -> Tensor:
     """Sorts what a query has to do with each support item by the item's class: (B, Q, S), (B, S) -> (B, Q, N, S).
 
     Items of other classes are minus infinity, so ``amax(-1)`` and ``logsumexp(-1)`` pass over them.
@@ -104,7 +101,7 @@ class SiameseNetwork(nn.Module):
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         way = count_ways(support_y)
         support_z, query_z = _embed_task(self.embed, support_x, support_y, query_x)
-        return _by_class(-squared_distances(query_z.flatten(2), support_z.flatten(2)), support_y, way).amax(-1)
+        return by_class(-squared_distances(query_z.flatten(2), support_z.flatten(2)), support_y, way).amax(-1)
 
 
 class WeightedSiamese(nn.Module):
@@ -132,7 +129,7 @@ class WeightedSiamese(nn.Module):
         way = count_ways(support_y)
         support_z, query_z = _embed_task(self.embed, support_x, support_y, query_x)
         difference = query_z.flatten(2)[:, :, None] - support_z.flatten(2)[:, None]  # (B, Q, S, D)
-        return _by_class(self.head(difference.abs()).squeeze(-1), support_y, way).amax(-1)
+        return by_class(self.head(difference.abs()).squeeze(-1), support_y, way).amax(-1)
 
 
 # --- Matching networks ----------------------------------------------------------------------------------------------
@@ -193,7 +190,7 @@ class MatchingNetwork(nn.Module):
         if self.context is not None:
             support_z, query_z = self.context(support_z, query_z)
         cosine = unit_length(query_z) @ unit_length(support_z).mT  # (B, Q, S)
-        return _by_class(cosine.log_softmax(-1), support_y, way).logsumexp(-1)
+        return by_class(cosine.log_softmax(-1), support_y, way).logsumexp(-1)
 
 
 def unit_length(z: Tensor) -> Tensor:
@@ -245,7 +242,7 @@ class NearestNeighbour(nn.Module):
 
     def forward(self, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         way = check_task(support_x, support_y, query_x)
-        return _by_class(-squared_distances(query_x.flatten(2), support_x.flatten(2)), support_y, way).amax(-1)
+        return by_class(-squared_distances(query_x.flatten(2), support_x.flatten(2)), support_y, way).amax(-1)
 
 
 class Chance(nn.Module):

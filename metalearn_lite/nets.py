@@ -18,6 +18,11 @@ def _initialise(net: nn.Module, generator: torch.Generator) -> nn.Module:
     return net
 
 
+def embed_items(embed: nn.Module, x: Tensor) -> Tensor:
+    """The items of all tasks through ``embed`` as one batch, (n, ...) -> (n, D...): in all (B, n, ...) -> (B, n, D...)."""
+    return embed(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
 def mlp(sizes: list[int], generator: torch.Generator) -> nn.Sequential:
     """Linear layers with ReLU between them: sizes [1, 40, 40, 1] maps (..., 1) to (..., 1) through two layers of 40."""
     if len(sizes) < 2 or min(sizes) < 1:

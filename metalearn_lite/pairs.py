@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from metalearn_lite.episodes import EpisodeSampler, _as_floats, _at_least
 from metalearn_lite.metric import squared_distances, unit_length
+from metalearn_lite.nets import embed_items
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def triplet_batch_hard(learner: nn.Module, batch: ClassBatch, margin: float | No
     A loss that stays at ln 2 (or at the margin) says that all items are embedded alike: the hardest triplets drove them
     together. Fewer items of a class make them less hard; two worked on the glyphs, five did not within 400 updates.
     """
-    z = _embed(learner, batch.x)
+    z = embed_items(learner.embed, batch.x).flatten(2)
     return triplet_loss(*(z.flatten(0, 1)[rows] for rows in batch_hard(z, batch.y)), margin, squared=False)
 
 
@@ -199,7 +200,7 @@ def triplet_semi_hard(learner: nn.Module, batch: ClassBatch, margin: float = 0.2
     The paper's embedding has length one: end ``embed`` with `UnitLength`, or choose the margin to fit its lengths. The
     mean is over the triplets found: where a draw of several batches is split, each part has a mean of its own.
     """
-    z = _embed(learner, batch.x)
+    z = embed_items(learner.embed, batch.x).flatten(2)
     return triplet_loss(*(z.flatten(0, 1)[rows] for rows in semi_hard(z, batch.y, margin)), margin)
 
 
@@ -208,10 +209,6 @@ class UnitLength(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return unit_length(z)
-
-
-def _embed(learner: nn.Module, x: Tensor) -> Tensor:
-    return learner.embed(x.flatten(0, 1)).flatten(1).unflatten(0, x.shape[:2])  # (B, n, D)
 
 
 def _compare(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

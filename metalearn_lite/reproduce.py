@@ -73,12 +73,12 @@ def from_glyphs(letters):
     return glyphs().split("train"), letters.split("test")
 
 
-def on_vectors(rule, way, shot):
-    """Test on embeddings: the test images are embedded once, and ``rule(nn.Identity())`` answers on the vectors."""
+def on_vectors(rule, *kinds):
+    """Test on embeddings: ``rule(learner)`` answers on vectors, at each kind of task, a pair (way, shot)."""
     def test(learner, dataset, device, episodes):
-        vectors = embed_dataset(learner.embed, dataset.to(device))
+        vectors = embed_dataset(learner.embed, dataset.to(device))  # each image once, for all kinds
         return {f"{way}-way {shot}-shot": meta_test(rule(learner), EpisodeSampler(vectors, way, shot, 15, 50, seeded(10**6)),
-                                                    episodes)}
+                                                    episodes) for way, shot in kinds}
     return test
 
 
@@ -94,10 +94,6 @@ def siamese_rule(learner):
     rule = WeightedSiamese(nn.Identity(), 64, seeded(0))
     rule.head = learner.head
     return rule
-
-
-def several(*tests):
-    return lambda *arguments: {what: result for test in tests for what, result in test(*arguments).items()}
 
 
 def maml_test(learner, dataset, device, episodes):
@@ -121,21 +117,11 @@ def mann_test(learner, dataset, device, episodes):
     return {name: Result(column) for name, column in zip(names, torch.cat(per_stream)[:episodes].mT)}
 
 
-def digits_test(learner, dataset, device, episodes):
-    vectors = embed_dataset(learner.embed, digits().to(device))
-    draw = EpisodeSampler(vectors, 5, 1, 15, 50, seeded(10**6))
-    return {"MNIST digits, 5-way 1-shot": meta_test(PrototypicalNetwork(nn.Identity()), draw, episodes)}
-
-
-def glyphs_test(learner, dataset, device, episodes):
-    vectors = embed_dataset(learner.embed, glyphs().split("test").to(device))
-    draw = EpisodeSampler(vectors, 5, 1, 15, 50, seeded(10**6))
-    return {"glyphs, 5-way 1-shot": meta_test(PrototypicalNetwork(nn.Identity()), draw, episodes)}
-
-
-def omniglot_test(learner, dataset, device, episodes):
-    (result,) = on_vectors(prototypical_rule, 5, 1)(learner, dataset, device, episodes).values()
-    return {"Omniglot evaluation, 5-way 1-shot": result}
+def cross_domain_test(learner, dataset, device, episodes):
+    places = {"glyphs": glyphs().split("test"), "Omniglot evaluation": dataset, "MNIST digits": digits()}
+    test = on_vectors(prototypical_rule, (5, 1))
+    return {f"{place}, {what}": result for place, images in places.items()
+            for what, result in test(learner, images, device, episodes).items()}
 
 
 ROWS = {
@@ -144,27 +130,27 @@ ROWS = {
         "the step size falls linearly in the second half, theirs halves every 2,000 episodes; they stop by validation loss",
         30_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
         1, lambda data, tasks, g, device: EpisodeSampler(data, 60, 1, 5, tasks, g, device),
-        several(on_vectors(prototypical_rule, 5, 1), on_vectors(prototypical_rule, 20, 1))),
+        on_vectors(prototypical_rule, (5, 1), (20, 1))),
     "prototypical-5shot": Row(
         "Snell, Swersky, Zemel 2017, table 1", {"5-way 5-shot": (99.7, None), "20-way 5-shot": (98.9, None)},
         "the step size falls linearly in the second half, theirs halves every 2,000 episodes; they stop by validation loss",
         30_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
         1, lambda data, tasks, g, device: EpisodeSampler(data, 60, 5, 5, tasks, g, device),
-        several(on_vectors(prototypical_rule, 5, 5), on_vectors(prototypical_rule, 20, 5))),
+        on_vectors(prototypical_rule, (5, 5), (20, 5))),
     "matching-1shot": Row(
         "Vinyals et al. 2016, table 1, cosine, no fine-tuning, no full context",
         {"5-way 1-shot": (98.1, None), "20-way 1-shot": (93.8, None)},
         "the paper does not say how its training episodes were made; ours have 20 ways",
         30_000, lambda g: MatchingNetwork(Conv4(64, generator=g)),
         1, lambda data, tasks, g, device: EpisodeSampler(data, 20, 1, 5, tasks, g, device),
-        several(on_vectors(matching_rule, 5, 1), on_vectors(matching_rule, 20, 1))),
+        on_vectors(matching_rule, (5, 1), (20, 1))),
     "siamese-1shot": Row(
         "Koch, Zemel, Salakhutdinov 2015, as quoted by Finn et al. 2017, table 1, from another protocol",
         {"5-way 1-shot": (97.3, None)},
         "28x28 pixels and Conv4, theirs 105x105 and a larger network with augmentation by affine distortions; the quoted "
         "figure is not in their paper, which reports 92.0 % for 20 ways within an alphabet",
         30_000, lambda g: WeightedSiamese(Conv4(64, generator=g), 64, g),
-        128, lambda data, tasks, g, device: PairSampler(data, tasks, g, device), on_vectors(siamese_rule, 5, 1),
+        128, lambda data, tasks, g, device: PairSampler(data, tasks, g, device), on_vectors(siamese_rule, (5, 1)),
         pair_cross_entropy),
     "maml-1shot": Row(
         "Finn, Abbeel, Levine 2017, table 1", {"5-way 1-shot": (98.7, 0.4)},
@@ -182,7 +168,7 @@ ROWS = {
         "no paper: trained on the glyphs that the course embeds, tested elsewhere", {},
         "20-way 1-shot training episodes", 4_000, lambda g: PrototypicalNetwork(Conv4(64, generator=g)),
         1, lambda data, tasks, g, device: EpisodeSampler(data, 20, 1, 5, tasks, g, device),
-        several(glyphs_test, omniglot_test, digits_test), data=from_glyphs),
+        cross_domain_test, data=from_glyphs),
 }
 
 

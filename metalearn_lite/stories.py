@@ -4,7 +4,6 @@
 `meta_train`. Words are numbers, sentences are three words long.
 """
 
-import hashlib
 import math
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metalearn_lite.episodes import _at_least
+from metalearn_lite.episodes import _at_least, fingerprint
 
 
 class Questions(NamedTuple):
@@ -50,8 +49,7 @@ class WhereIs:
 
     def fingerprint(self) -> str:
         """Names the questions that the next draws will give, as `EpisodeSampler.fingerprint`."""
-        state = hashlib.sha256(self.generator.get_state().numpy().tobytes()).hexdigest()[:12]
-        return f"{state} {('where is', self.facts, self.sentences, self.batch)}"
+        return fingerprint(self.generator, "where is", self.facts, self.sentences, self.batch)
 
     def __call__(self) -> Questions:
         size, people, places = (self.batch, self.sentences), len(self.PEOPLE), len(self.PLACES)

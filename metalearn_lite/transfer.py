@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from metalearn_lite.episodes import Batch, check_task, count_ways
 from metalearn_lite.metric import prototypes, prototypical_logits
-from metalearn_lite.nets import _initialise
+from metalearn_lite.nets import _initialise, embed_items
 from metalearn_lite.optim import SGD
 
 SCALE = 10.0  # a cosine is at most 1, too flat for a softmax; Gidaris & Komodakis (2018) start their factor here
@@ -45,7 +45,7 @@ def _embed(embed: nn.Module, support_x: Tensor, query_x: Tensor) -> tuple[Tensor
     """Support and query of all tasks through the frozen embedding as one batch: (B, S, D), (B, Q, D)."""
     x = torch.cat([support_x, query_x], 1)
     with frozen(embed):
-        z = embed(x.flatten(0, 1)).unflatten(0, x.shape[:2]).flatten(2)
+        z = embed_items(embed, x).flatten(2)
     return z[:, : support_x.shape[1]], z[:, support_x.shape[1] :]
 
 

@@ -486,30 +486,23 @@ def _update_listing(w, tasks, lr, outer_lr):
     return [p.detach() for p in w]
 
 
-def _update_cleared(w, tasks, lr, outer_lr):
-    w = [p.detach().clone().requires_grad_() for p in w]
-    inner, outer = torch.optim.SGD(w, lr=lr), torch.optim.SGD(w, lr=outer_lr)
-    for sx, sy, qx, qy in tasks:
-        inner.zero_grad()
-        mse(w, sx, sy).backward()
-        inner.step()
-        outer.zero_grad()
-        mse(w, qx, qy).backward()
-    outer.step()
-    return [p.detach() for p in w]
-
-
-def _update_cleared_each_step(w, tasks, lr, outer_lr):
-    w = [p.detach().clone().requires_grad_() for p in w]
-    inner, outer = torch.optim.SGD(w, lr=lr), torch.optim.SGD(w, lr=outer_lr)
-    for sx, sy, qx, qy in tasks:
-        inner.zero_grad()
-        mse(w, sx, sy).backward()
-        inner.step()
-        outer.zero_grad()
-        mse(w, qx, qy).backward()
-        outer.step()
-    return [p.detach() for p in w]
+def _update_cleared(each_step):
+    """The listing with its gradients cleared; the outer step comes last, or after each task."""
+    def update(w, tasks, lr, outer_lr):
+        w = [p.detach().clone().requires_grad_() for p in w]
+        inner, outer = torch.optim.SGD(w, lr=lr), torch.optim.SGD(w, lr=outer_lr)
+        for sx, sy, qx, qy in tasks:
+            inner.zero_grad()
+            mse(w, sx, sy).backward()
+            inner.step()
+            outer.zero_grad()
+            mse(w, qx, qy).backward()
+            if each_step:
+                outer.step()
+        if not each_step:
+            outer.step()
+        return [p.detach() for p in w]
+    return update
 
 
 def _update(gradient):
@@ -543,10 +536,10 @@ update = Exercise(
     cases=_update_cases,
     start=_update_listing,
     mistakes=[
-        Mistake(_update_cleared,
+        Mistake(_update_cleared(each_step=False),
                 "You clear the gradients, but the inner step still moves w itself: each task goes on from where the one "
                 "before ended, and the steps are never undone. Give each task weights of its own."),
-        Mistake(_update_cleared_each_step,
+        Mistake(_update_cleared(each_step=True),
                 "Now each query set takes an outer step as well, on weights that the inner steps have moved: this is plain "
                 "training on everything. Give each task weights of its own, and take one outer step."),
         Mistake(_update(lambda w, tasks, lr: _meta_grad(w, tasks, lr, 1, 1)),

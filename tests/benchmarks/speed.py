@@ -10,6 +10,7 @@ of the medians, and the peak of memory. Run it on an idle machine: threads that 
 
 import argparse
 import ctypes
+import functools
 import gc
 import copy
 import platform
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import peers
-from metalearn_lite.data import FewShotDataset, glyphs
+from metalearn_lite.data import glyphs
 from metalearn_lite.episodes import Episode, EpisodeSampler, SinusoidSampler
 from metalearn_lite.evaluate import embed_dataset, meta_test
 from metalearn_lite.maml import MAML
@@ -89,18 +90,7 @@ def maml(device, library, inner_steps, double=False, tasks=16):
         return torch.optim.SGD(module.parameters(), lr=1.0 if double else 1e-3)
 
     usual = same_weights(usual_conv4(WAY).to(device, kind), net())
-    learner, usual_optimizer = library.MAML(usual, lr=INNER_LR), optimizer_of(usual)
-
-    def theirs():
-        usual_optimizer.zero_grad()
-        for support_x, support_y, query_x, query_y in zip(*batch):
-            clone = learner.clone()
-            for _ in range(inner_steps):
-                clone.adapt(F.cross_entropy(clone(support_x), support_y))
-            (F.cross_entropy(clone(query_x), query_y) / tasks).backward()
-        usual_optimizer.step()
-
-    rows = {"learn2learn": theirs}
+    rows = {"learn2learn": learn2learns(library.MAML(usual, lr=INNER_LR), batch, inner_steps, F.cross_entropy, optimizer_of(usual))}
     nets["learn2learn"] = usual
     ways = {"tasks one by one": dict(tasks_at_once=1), "all tasks in one graph": dict()}
     if device.type == "cpu":
@@ -113,18 +103,36 @@ def maml(device, library, inner_steps, double=False, tasks=16):
     return rows, nets
 
 
+def learn2learns(learner, batch, inner_steps, loss, optimizer):
+    """One meta-update as its examples write it."""
+    def step():
+        optimizer.zero_grad()
+        for support_x, support_y, query_x, query_y in zip(*batch):
+            clone = learner.clone()
+            for _ in range(inner_steps):
+                clone.adapt(loss(clone(support_x), support_y))
+            (loss(clone(query_x), query_y) / len(batch[0])).backward()
+        optimizer.step()
+    return step
+
+
 def trainer(learner, draw, objective, optimizer, updates=1, **options):
     def step():
         meta_train(learner, draw, objective, updates=updates, optimizer=optimizer, progress=False, **options)
     return step
 
 
-def row_maml(device, library, inner_steps):
-    steps, nets = maml(device, library, inner_steps, double=True, tasks=2)
-    theirs = gradient_of(steps["learn2learn"], nets["learn2learn"])
-    said = [assert_equal_gradients(theirs, gradient_of(steps[name], nets[name]), 1e-8) for name in steps if name != "learn2learn"]
-    steps, _ = maml(device, library, inner_steps)
+def compared(make, small=()):
+    """The rows of ``make``, after their meta-gradients were found equal in float64 (on a ``small`` case, if given)."""
+    steps, nets = make(double=True, **dict(small))
+    theirs, *ours = [gradient_of(steps[name], nets[name]) for name in steps]
+    said = [assert_equal_gradients(theirs, own, 1e-8) for own in ours]
+    steps, _ = make()
     return "learn2learn", steps, said[0]
+
+
+def row_maml(device, library, inner_steps):
+    return compared(functools.partial(maml, device, library, inner_steps), dict(tasks=2))
 
 
 def sinusoids(device, library, double=False):
@@ -135,22 +143,14 @@ def sinusoids(device, library, double=False):
         return mlp([1, 40, 40, 1], seeded()).to(device, kind)
 
     usual, nets = net(), {}
-    learner, usual_optimizer = library.MAML(usual, lr=0.01), torch.optim.SGD(usual.parameters(), lr=1.0 if double else 1e-3)
-
-    def theirs():
-        usual_optimizer.zero_grad()
-        for support_x, support_y, query_x, query_y in zip(*batch):
-            clone = learner.clone()
-            for _ in range(5):
-                clone.adapt(F.mse_loss(clone(support_x), support_y))
-            (F.mse_loss(clone(query_x), query_y) / 25).backward()
-        usual_optimizer.step()
-
-    nets["learn2learn"], rows = usual, {"learn2learn": theirs}
+    rate = 1.0 if double else 1e-3
+    sgd = torch.optim.SGD(usual.parameters(), lr=rate)
+    nets["learn2learn"] = usual
+    rows = {"learn2learn": learn2learns(library.MAML(usual, lr=0.01), batch, 5, F.mse_loss, sgd)}
     for name in ("loop over tasks", "stacked", "stacked, compiled"):
         own = MAML(net(), 5, GradientDescent(0.01), loss=F.mse_loss, stacked=name != "loop over tasks")
         nets[name] = own
-        sgd = torch.optim.SGD(own.parameters(), lr=1.0 if double else 1e-3)
+        sgd = torch.optim.SGD(own.parameters(), lr=rate)
         rows[name] = gradient_step(own, batch, sgd, compiled=name == "stacked, compiled")
     return rows, nets
 
@@ -174,11 +174,7 @@ def gradient_step(learner, batch, optimizer, compiled):
 
 
 def row_sinusoids(device, library):
-    steps, nets = sinusoids(device, library, double=True)
-    theirs = gradient_of(steps["learn2learn"], nets["learn2learn"])
-    said = [assert_equal_gradients(theirs, gradient_of(steps[name], nets[name]), 1e-8) for name in steps if name != "learn2learn"]
-    steps, _ = sinusoids(device, library)
-    return "learn2learn", steps, said[0]
+    return compared(functools.partial(sinusoids, device, library))
 
 
 def row_prototypical(device, methods):
@@ -205,18 +201,9 @@ def row_prototypical(device, methods):
         "support and query are embedded apart by easyfsl and together by ours; its distances are not squared"
 
 
-def row_evaluation(device, methods, samplers, datasets, episodes):
-    """Embedding every test image once where the method allows it, against embedding each episode."""
-    letters = glyphs()  # 25,280 images, as many as a test would have
-    test = letters.split("test")
-    ours = Conv4(64, generator=seeded()).to(device)
-    meta_train(PrototypicalNetwork(ours), EpisodeSampler(letters.split("train"), WAY, SHOT, 5, 1, seeded(1), device), updates=3,
-               progress=False)
-    usual = same_weights(usual_conv4(norm="running").to(device), ours)
-    usual.load_state_dict({k: v for k, v in zip(usual.state_dict(), ours.state_dict().values())})
-    usual.eval()
-    theirs = methods.PrototypicalNetworks(usual)
-    images, labels = test.items.flatten(0, 1), torch.arange(len(test.items)).repeat_interleave(test.items.shape[1]).tolist()
+def easyfsls(datasets, items):
+    """The images uint8 (C, P, H, W) as a data set of easyfsl's kind."""
+    images, labels = items.flatten(0, 1), torch.arange(len(items)).repeat_interleave(items.shape[1]).tolist()
 
     class Images(datasets.FewShotDataset):
         def __getitem__(self, i):
@@ -228,18 +215,34 @@ def row_evaluation(device, methods, samplers, datasets, episodes):
         def get_labels(self):
             return labels
 
+    return Images()
+
+
+def row_evaluation(device, methods, samplers, datasets, episodes):
+    """Embedding every test image once where the method allows it, against embedding each episode."""
+    letters = glyphs()  # 25,280 images, as many as a test would have
+    test = letters.split("test")
+    ours = Conv4(64, generator=seeded()).to(device)
+    meta_train(PrototypicalNetwork(ours), EpisodeSampler(letters.split("train"), WAY, SHOT, 5, 1, seeded(1), device), updates=3,
+               progress=False)
+    usual = usual_conv4(norm="running").to(device)
+    usual.load_state_dict(dict(zip(usual.state_dict(), ours.state_dict().values())))
+    usual.eval()
+    theirs = methods.PrototypicalNetworks(usual)
+    images = easyfsls(datasets, test.items)
+
     def evaluate_theirs():
-        sampler = samplers.TaskSampler(Images(), WAY, SHOT, QUERY, episodes)
+        sampler = samplers.TaskSampler(images, WAY, SHOT, QUERY, episodes)
         right = 0
         with torch.no_grad():
-            for support_x, support_y, query_x, query_y, _ in DataLoader(Images(), batch_sampler=sampler,
+            for support_x, support_y, query_x, query_y, _ in DataLoader(images, batch_sampler=sampler,
                                                                         collate_fn=sampler.episodic_collate_fn):
                 theirs.process_support_set(support_x.to(device), support_y.to(device))
                 right += (theirs(query_x.to(device)).argmax(1).cpu() == query_y).sum().item()
         return right / (episodes * WAY * QUERY)
 
     def evaluate_ours():
-        vectors = embed_dataset(ours, on_device(test, device))
+        vectors = embed_dataset(ours, test.to(device))
         return meta_test(PrototypicalNetwork(nn.Identity()), EpisodeSampler(vectors, WAY, SHOT, QUERY, 100, seeded()), episodes)
 
     with torch.no_grad():
@@ -250,27 +253,12 @@ def row_evaluation(device, methods, samplers, datasets, episodes):
     return "easyfsl", {"easyfsl": evaluate_theirs, "ours": evaluate_ours}, f"predictions agree on {100 * same:.0f} % of an episode"
 
 
-def on_device(dataset: FewShotDataset, device):
-    return dataset if device.type == "cpu" else dataset.to(device)
-
-
 def row_sampling(device, samplers, datasets):
     """200 episodes, drawn ten at a time by ours."""
     letters = glyphs()
-    images, labels = letters.items.flatten(0, 1), torch.arange(len(letters.items)).repeat_interleave(20).tolist()
-
-    class Images(datasets.FewShotDataset):
-        def __getitem__(self, i):
-            return images[i][None].float() / 255, labels[i]
-
-        def __len__(self):
-            return len(labels)
-
-        def get_labels(self):
-            return labels
-
-    sampler = samplers.TaskSampler(Images(), WAY, SHOT, QUERY, 200)
-    loader = DataLoader(Images(), batch_sampler=sampler, collate_fn=sampler.episodic_collate_fn)
+    images = easyfsls(datasets, letters.items)
+    sampler = samplers.TaskSampler(images, WAY, SHOT, QUERY, 200)
+    loader = DataLoader(images, batch_sampler=sampler, collate_fn=sampler.episodic_collate_fn)
     ours = EpisodeSampler(letters, WAY, SHOT, QUERY, 10, seeded(), device)
     return "easyfsl", {"easyfsl": lambda: [None for _ in loader], "ours": lambda: [ours() and None for _ in range(20)]}, "same shapes"
 
