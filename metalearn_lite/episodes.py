@@ -84,7 +84,7 @@ def fingerprint(generator: torch.Generator, *what: object) -> str:
 
 
 class EpisodeSampler:
-    """Draws batches of N-way K-shot tasks from a data set: ``sampler()`` is an `Episode` (Vinyals et al. 2016, section 4.1).
+    """Draws batches of N-way K-shot tasks from a data set: ``sampler()`` is an `Episode` (Vinyals et al. 2016).
 
     Classes are drawn without replacement within a task, and so are the items of a class; support and query never share
     an item. Items come class by class: support_y is 0, .., 0, 1, .., 1, .. with ``shot`` of each, query_y likewise

@@ -56,7 +56,7 @@ def _check_sizes(**sizes: int | None) -> None:
 
 
 class HyperNetwork(nn.Module):
-    """A network whose output is the parameters of another (Ha, Dai, Le 2017, section 3), read from the support set.
+    """A network whose output is the parameters of another (Ha, Dai, Le 2017), read from the support set.
 
     The task network keeps no parameters: only its form stays, on the device "meta", where tensors have a shape but no
     values. So it can run on nothing but what it is given. Ha et al. generate weights from a learned vector for each
@@ -123,8 +123,8 @@ class HyperNetwork(nn.Module):
 class ClassWeights(nn.Module):
     """A row of weights and a bias for each class, made from the class's mean alone: (B, N, D) -> (B, N, D), (B, N).
 
-    Every class goes through the same network, so there may be any number (Qiao et al. 2018; Requeima et al. 2019,
-    section 2.2: the linear classifier of CNAPs).
+    Every class goes through the same network, so there may be any number (Qiao et al. 2018; the linear classifier of CNAPs,
+    Requeima et al. 2019).
     """
 
     def __init__(self, features: int, hidden: int = 64, *, generator: torch.Generator):

@@ -34,7 +34,7 @@ def _checked_way(support_x: Tensor, support_y: Tensor, query_x: Tensor, stream: 
 
 def accuracy_by_sight(logits: Tensor, y: Tensor, sights: tuple[int, ...] = (1, 2, 5, 10)) -> Tensor:
     """How often a class is named right when it is met for the 1st, 2nd, 5th, 10th time: the share over the classes of
-    each stream, float64 (B, len(sights)), from logits (B, T, N) and labels (B, T). Santoro et al. 2016, figure 2.
+    each stream, float64 (B, len(sights)), from logits (B, T, N) and labels (B, T). After Santoro et al. 2016.
 
     Raises ValueError where some stream shows no class that often.
     """
@@ -54,7 +54,7 @@ class KeyValueMemory(nn.Module):
     """Writes each item as a pair, key = its embedding, value = its label; a query reads the values of keys like it.
 
     The read is attention: w = softmax over what was written of the likeness of query and key, and the answer is the
-    mixture Σ_i w_i · label_i (Miller et al. 2016, section 3, one hop; the same form as Vinyals et al. 2016, eq. 1).
+    mixture Σ_i w_i · label_i (Miller et al. 2016, one hop; the same form as Vinyals et al. 2016, eq. 1).
     One more slot, "nothing like it was written", has a learned likeness and holds every label equally: it is what there
     is to read at the first item of a stream. A new class's label cannot be read before it was written, so in a
     stream the first sight of a class scores *below* chance: the seen labels are the likelier answer.
@@ -169,7 +169,7 @@ class Memory(NamedTuple):
 
 
 class MANN(nn.Module):
-    """A memory that writes where it was least used of late or where it has just read (Santoro et al. 2016, section 3).
+    """A memory that writes where it was least used of late or where it has just read (Santoro et al. 2016).
 
     At each step an LSTM controller sees item, late label and last reading, and emits for each head a key k and a gate
     α. Then, numbered as in the paper:

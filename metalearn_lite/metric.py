@@ -110,7 +110,7 @@ class WeightedSiamese(nn.Module):
     The sigmoid of the logit is the probability that the two are of one class. β is the bias of the paper's last layer,
     needed because without it a pair of identical items would have probability 1/2, whatever the weights. The paper's
     embedding ends in a sigmoid; put one at the end of ``embed`` if you want it. A query belongs to the class of its
-    best pair (section 4.3), with several shots too. Train it with `pairs.pair_cross_entropy`.
+    best pair, with several shots too. Train it with `pairs.pair_cross_entropy`.
 
     features   D, the length of an embedding
     """

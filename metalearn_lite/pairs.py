@@ -95,7 +95,7 @@ def contrastive(learner: nn.Module, pairs: Pairs, margin: float = 1.0) -> Tensor
 
 
 def pair_cross_entropy(learner: nn.Module, pairs: Pairs) -> Tensor:
-    """Objective: binary cross-entropy of "these two are of one class" (Koch et al. 2015, section 3.2)."""
+    """Objective: binary cross-entropy of "these two are of one class" (Koch et al. 2015)."""
     return F.binary_cross_entropy_with_logits(learner.score(pairs.a, pairs.b), pairs.same)
 
 

@@ -22,16 +22,18 @@ SCRIPTS = sorted(path for path in (ROOT / "solutions").glob("*.py") if path.stem
 REPORT = "METALEARN_LITE_TEST_REPORT"
 
 
-def run(paths, strict, updates=None, seconds=900):
+def run(paths, strict, updates=None, threads=None, seconds=900):
     """Run notebooks one after another; return {path: list of cells}.
 
     Each cell is a dict: source, tags, outcome ("passed" or "failed"), message, outputs, seconds, cpu (seconds of the
     processor), peak (MiB, the kernel's so far), count (the execution count stored in the file).  Strict compares the
-    outputs with the stored ones.
+    outputs with the stored ones. ``updates`` caps each training, ``threads`` the cores of an operation.
     """
     env = lessons.kernel_environment()
     if updates is not None:
         env["METALEARN_LITE_UPDATES"] = str(updates)
+    if threads is not None:
+        env["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         env[REPORT] = str(report)

@@ -1,10 +1,13 @@
 """Every lesson, run from top to bottom: solutions at full length, lessons untouched and with a few updates.
 
-Notebooks run one at a time, on two threads: two that train side by side take many times as long.
+Solutions run one at a time, on two threads: two that train side by side take many times as long. Untouched lessons hardly
+train: they run side by side, each on one thread.
 """
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,12 +67,24 @@ def took(cells, seconds):
             f"longest cell {longest['seconds']:.1f} s of {CELL_SECONDS}: {first_line(longest)}")
 
 
+@pytest.fixture(scope="module")
+def untouched(request):
+    """{stem: a future with the cells of the untouched lesson}; they run from the first test that asks, on all cores."""
+    scripts = [item.callspec.params["script"] for item in request.session.items if "untouched" in item.fixturenames]
+
+    def cells(script):
+        path = ROOT / "lessons" / f"{script.stem}.ipynb"
+        return notebook_runner.run([path], strict=False, updates=UPDATES, threads=1)[path]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {script.stem: pool.submit(cells, script) for script in scripts}
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("script", SCRIPTS, ids=names)
-def test_the_untouched_lesson_runs_to_its_end(script, capsys):
+def test_the_untouched_lesson_runs_to_its_end(script, untouched, capsys):
     """Run All without an answer: no error anywhere, and every check says that its exercise is open."""
-    path = ROOT / "lessons" / f"{script.stem}.ipynb"
-    cells = notebook_runner.run([path], strict=False, updates=UPDATES)[path]
+    cells = untouched[script.stem].result()
     failed = [f"{first_line(cell)}\n{cell['message']}" for cell in cells if cell["outcome"] == "failed"]
     assert not failed, "\n".join(failed)
     errors = [first_line(cell) for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]

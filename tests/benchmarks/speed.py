@@ -185,6 +185,11 @@ def row_prototypical(device, methods):
     usual = same_weights(usual_conv4(norm="running").to(device), ours)
     theirs = methods.PrototypicalNetworks(usual)
     adam = {"easyfsl": torch.optim.Adam(usual.parameters(), 1e-3), "ours": torch.optim.Adam(ours.parameters(), 1e-3)}
+    with torch.no_grad():  # with running statistics; in training it pools them over support and queries apart
+        usual.eval(), ours.eval()
+        theirs.process_support_set(batch.support_x[0], batch.support_y[0])
+        squared, logits = theirs(batch.query_x[0]).square(), ours(*batch[:3])[0]
+        assert torch.allclose(squared, -logits, rtol=1e-3), "distances differ"
 
     def their_loss(episode):
         theirs.process_support_set(episode.support_x[0], episode.support_y[0])
@@ -198,7 +203,7 @@ def row_prototypical(device, methods):
             adam["easyfsl"].step()
 
     return "easyfsl", {"easyfsl": their_steps, "ours": trainer(ours, lambda: batch, cross_entropy, adam["ours"], updates=10)}, \
-        "support and query are embedded apart by easyfsl and together by ours; its distances are not squared"
+        "distances agree; easyfsl embeds support and query apart, ours together, and its distances are not squared"
 
 
 def easyfsls(datasets, items):
