@@ -26,18 +26,18 @@
 # | section | read and run | exercise |
 # |---|---|---|
 # | Warm-up | 3 min | |
-# | 1 A rate for each knob | 5 min | 3 min |
-# | 2 Adam | 5 min | 5 min |
-# | 3 The lab: a race | 7 min | |
-# | 4 A family of small trainings, and bug hunt 1 | 6 min | |
-# | 5 Through a step | 7 min | 3 min |
-# | 6 A rate is learned, and bug hunt 2 | 7 min | 5 min |
-# | 7 The bias of short horizons | 4 min | |
-# | 8 The whole rule is learned | 6 min | |
-# | 9 Bug hunt 3 | 2 min | 4 min |
-# | 10 When does an optimiser become a meta-learner? | 5 min | |
+# | 1 A rate for each knob | 7 min | 3 min |
+# | 2 Adam | 6 min | 6 min |
+# | 3 The lab: a race | 12 min | |
+# | 4 A family of small trainings, and bug hunt 1 | 15 min | |
+# | 5 Through a step | 9 min | 3 min |
+# | 6 A rate is learned, and bug hunt 2 | 18 min | 6 min |
+# | 7 Short runs, long runs | 7 min | |
+# | 8 The whole rule is learned | 12 min | |
+# | 9 Bug hunt 3 | 3 min | 5 min |
+# | 10 When does an optimiser become a meta-learner? | 12 min | |
 #
-# About 75 minutes. A good place for a break is after section 4. One open exercise (section 6, 10 min) is optional.
+# About two hours: take two sittings, with the break after section 4. One open exercise (section 6, 10 min) is optional.
 # The computer needs less than a minute. An exercise left open stops nothing: the cells below it then run on the
 # library's version.
 #
@@ -86,7 +86,8 @@ for question in lesson02.WARM_UP:
 #
 # So a valley has a condition number κ, and it has a direction. Call the angle between the first knob and the steep
 # direction the **tilt**: 0 degrees for the pale scan, 45 for the two that are alike. Here are the two matrices of
-# curvatures. (`torch.outer(a, b)` is the table of all products $a_i b_j$.)
+# curvatures. (`torch.outer(a, b)` is the table of all products $a_i b_j$.) The best place is $w = 0$, so the gradient
+# is $g = H w$. The start is one unit along each direction, as in lesson 01.
 
 # %%
 def directions(tilt):  # -> steep (2,), flat (2,): at right angles, length 1
@@ -109,9 +110,6 @@ for tilt in (0, 45):
 
 
 # %% [markdown]
-# The best place is $w = 0$, so the gradient is $g = H w$. The start is one unit along each direction, as in lesson
-# 01.
-#
 # Look at tilt 0. Both knobs are equally far from 0. But one gradient is 1.00, and the other 0.01. With one rate for
 # both, the second creeps. The cure suggests itself: **divide each gradient by its own size.** One gradient's size is
 # too rough a measure (with mini-batches it is mostly noise), so keep a running average $s$ of its square, and divide
@@ -254,7 +252,7 @@ guess_bias.reveal("3.2 lr")
 # %% [markdown]
 # **Explain.** After $t$ steps $m$ holds the share $1 - \beta_1^t$ of what it should, and $v$ the share
 # $1 - \beta_2^t$. The average $v$ lags far more: it needs thousands of steps. So the quotient is too large, at step
-# 10 more than six times. These are the first steps, when the network is most fragile. The cure is to divide by what
+# 10 more than six times. The cure is to divide by what
 # is known to be missing, the **bias correction**:
 #
 # $$\hat m = \frac{m}{1 - \beta_1^t} \qquad \hat v = \frac{v}{1 - \beta_2^t} \qquad\qquad
@@ -293,18 +291,31 @@ def adam(w, g, m, v, t, lr, b1, b2, eps):
 checked_adam = lesson02.adam(adam)
 
 # %% [markdown]
-# Is it the same as PyTorch's? Take ten steps of both in the tilted valley.
+# Are both of yours the same as PyTorch's? Take ten steps side by side in the tilted valley. (PyTorch's RMSprop calls
+# ρ `alpha`.)
 
 # %%
 H, start = valley(100, 45), sum(directions(45))
-theirs = start.clone().requires_grad_()
-optimiser = torch.optim.Adam([theirs], lr=0.05, betas=(0.9, 0.999), eps=1e-8)
-w, m, v = start, torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+
+
+def ten_of_theirs(make):
+    theirs = start.clone().requires_grad_()
+    optimiser = make([theirs])
+    for t in range(10):
+        theirs.grad = H @ theirs.detach()
+        optimiser.step()
+    return theirs.detach()
+
+
+zero = torch.zeros(2, dtype=torch.float64)
+w, m, v = start, zero, zero
 for t in range(1, 11):
-    theirs.grad = H @ theirs.detach()
-    optimiser.step()
     w, m, v = checked_adam(w, H @ w, m, v, t, 0.05, 0.9, 0.999, 1e-8)
-print("ten steps, largest difference below 1e-10:", ((w - theirs).abs().max() < 1e-10).item())
+pairs = {"Adam": (w, ten_of_theirs(lambda ws: torch.optim.Adam(ws, lr=0.05, betas=(0.9, 0.999), eps=1e-8))),
+         "RMSProp": (rmsprop_path(H, start, 0.05, 10)[-1],
+                     ten_of_theirs(lambda ws: torch.optim.RMSprop(ws, lr=0.05, alpha=0.9, eps=1e-8)))}
+for name, (own, theirs) in pairs.items():
+    print(f"{name:8} ten steps, largest difference below 1e-10:", ((own - theirs).abs().max() < 1e-10).item())
 
 
 # %% [markdown]
@@ -331,29 +342,37 @@ for correct in (True, False):
 # make a step of 0.07. With the correction that is so from the start. Without it the first steps are three to four
 # times as long.
 #
-# **A failure.** Adam can walk the wrong way for ever, and with exact numbers. The gradient of one knob comes in a
-# cycle: 3, -1, -1, whatever $w$ is. Its mean is 1/3, so downhill is to the left.
+# One more experiment, with exact numbers. The gradient of one knob comes in a cycle: 3, -1, -1, whatever $w$ is. Its
+# mean is 1/3, so downhill is to the left.
 
 # %%
 guess_cycle = widgets.Predict("Gradients 3, -1, -1, 3, -1, -1, ...; Adam, β1 = 0, β2 = 0.1. Where does w go?",
                               ["to the left, as it should", "to the right, uphill", "it stays"])
 guess_cycle
 
+
 # %%
-for b1, b2 in ((0.0, 0.1), (0.0, 0.999), (0.9, 0.999)):
+def walk(b1, b2, rare, cycle, steps):  # the gradient: ``rare`` once in a cycle, else -1
     w, m, v = (torch.zeros(1, dtype=torch.float64) for _ in range(3))
-    for t in range(1, 301):
-        g = torch.tensor([3.0 if t % 3 == 1 else -1.0], dtype=torch.float64)
+    for t in range(1, steps + 1):
+        g = torch.tensor([rare if t % cycle == 1 else -1.0], dtype=torch.float64)
         w, m, v = checked_adam(w, g, m, v, t, 0.01, b1, b2, 1e-8)
-    print(f"betas {b1}, {b2}: after 300 steps w = {w.item():+.2f}")
+    print(f"betas {b1}, {b2}; {rare:4.0f} once in {cycle:4} steps, else -1: after {steps} steps w = {w.item():+.2f}")
+
+
+for b1, b2 in ((0.0, 0.1), (0.0, 0.999), (0.9, 0.999)):
+    walk(b1, b2, 3.0, 3, 300)
+walk(0.9, 0.999, 5001.0, 5000, 5000)
 guess_cycle.reveal("to the right, uphill")
 
 
 # %% [markdown]
-# **Explain.** Each gradient is divided by its own size. The rare 3 makes its own divisor large, and counts for less
-# than two small ones. With $\beta_2 = 0.999$ the divisor remembers a whole cycle, and all three are divided by the
-# same number. Reddi, Kale and Kumar (2018) found this, with this cycle, as a gap in Adam's proof. So the memory of
-# $v$ has to be long: that is why $\beta_2$ is so close to 1, and why the correction is needed.
+# **A failure, explained.** Adam can walk the wrong way for ever. Each gradient is divided by its own size. The rare 3
+# makes its own divisor large, and counts for less than two small ones. With $\beta_2 = 0.999$ the divisor remembers a
+# whole cycle, and all three are divided by the same number. But that is no cure. The last row has a cycle that is
+# longer than this memory too: 5001 once, then 4,999 times -1, mean 0.0004. Again Adam goes uphill. Reddi, Kale and
+# Kumar (2018) found this gap in Adam's proof: for every fixed $\beta_2$ there is such a cycle. Their remedy never
+# lets the divisor fall.
 #
 # ## 3 The lab: a race
 #
@@ -362,7 +381,7 @@ guess_cycle.reveal("to the right, uphill")
 # RMSProp. The seed draws the noise.
 #
 # **Target:** tilt 0, κ = 1000, no noise. Bring **Adam** to one millionth of the start's loss ($10^{-6}$, the dotted
-# line) or below. Then turn the tilt to 45, and look for any setting that reaches it.
+# line) or below. Leave the tilt alone for now: the next cell asks you something first.
 
 # %%
 def ball_path(H, start, lr, mu, steps, noise):
@@ -402,7 +421,7 @@ for i, name in enumerate(["plain", "heavy ball", "RMSProp", "Adam"]):
     style = {**figures.look(i), "markersize": 4, "linewidth": 1.2}
     on_curve, = right.plot(range(61), [1.0] * 61, **style, markevery=6)
     tracks[name] = left.plot([], [], **style, markevery=3)[0], on_curve
-race_legend = right.legend([track for _, track in tracks.values()], list(tracks), loc="lower left")
+race_legend = right.legend([track for _, track in tracks.values()], list(tracks), loc="upper right")
 
 
 # %%
@@ -435,7 +454,7 @@ lab = dict(rate=widgets.Slider("rate of RMSProp and Adam", race_rates, 0.3),
 widgets.LiveFigure(fig, race, draw_race, **lab)
 
 # %% [markdown]
-# Reached it at tilt 0? Commit, before you touch the tilt:
+# Reached it at tilt 0? Commit, then turn the tilt to 45, and look for any setting that reaches it there.
 
 # %%
 guess_tilt = widgets.Predict("The winning setting of tilt 0, at tilt 45. Where does Adam end?",
@@ -449,19 +468,22 @@ guess_tilt
 # the best.
 
 # %%
-def tuned(path_of, settings):                             # -> the best setting, and where it ends
-    ends = {setting: (height(path_of(*setting)[-1], H) / height(start, H)).item() for setting in settings}
-    ends = {setting: end for setting, end in ends.items() if end < 9e9} | {settings[0]: 1.0}
-    return min(ends.items(), key=lambda item: item[1])
+def tuned(path_of, settings, noises):  # the setting that is best with one draw of the noise; its end with another
+    def end(setting, noise):
+        return (height(path_of(*setting, noise)[-1], H) / height(start, H)).nan_to_num(9e9, 9e9).item()
+
+    best = min(settings, key=lambda setting: end(setting, noises[0]))
+    return best, end(best, noises[1])
 
 
-balls = [(rate, mu) for rate in (0.1, 0.3, 0.6, 1.0, 1.5, 1.9, 2.5, 3.0) for mu in (0.0, 0.5, 0.7, 0.8, 0.9)]
+balls = [(rate, mu) for rate in (0.1, 0.3, 0.6, 1.0, 1.5, 1.9, 2.5, 3.0, 3.4, 3.7)
+         for mu in (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)]
 adams = [(rate, b1) for rate in race_rates[2:] for b1 in (0.0, 0.5, 0.7, 0.9)]
 for kappa, tilt, noise in ((1000, 0, 0.0), (1000, 45, 0.0), (10, 45, 0.0), (10, 45, 0.1), (1000, 0, 0.1)):
     H, start = valley(kappa, tilt), sum(directions(tilt))
-    noisy = noise * torch.randn(60, 2, generator=seeded(0), dtype=torch.float64)
-    (lr, mu), ball = tuned(lambda lr, mu: ball_path(H, start, lr, mu, 60, noisy), balls)
-    (rate, b1), own = tuned(lambda rate, b1: adam_path(H, start, rate, b1, 0.999, 60, noisy), adams)
+    noises = noise * torch.randn(2, 60, 2, generator=seeded(0), dtype=torch.float64)
+    (lr, mu), ball = tuned(lambda lr, mu, noisy: ball_path(H, start, lr, mu, 60, noisy), balls, noises)
+    (rate, b1), own = tuned(lambda rate, b1, noisy: adam_path(H, start, rate, b1, 0.999, 60, noisy), adams, noises)
     print(f"κ {kappa:<5} tilt {tilt:<3} noise {noise:<4}  ball {ball:.0e} (rate {lr}, μ {mu})", end="   ")
     print(f"Adam {own:.0e} (rate {rate}, β1 {b1})")
 guess_tilt.reveal("far above the target")
@@ -472,8 +494,10 @@ guess_tilt.reveal("far above the target")
 # to rest there, without a falling rate: with β2 = 0.999 the divisor remembers the large gradients of the start for
 # hundreds of steps, so steps shrink with the slope. (Set β2 to 0.9, and RMSProp jumps to and fro as in section 1.)
 # Tilted by 45 degrees Adam is in the same case as everybody else: no setting tried reaches the target, and the ball,
-# well set, is ahead. At κ = 10 both arrive. With noise the two end alike in the tilted valley, at small rates: what
-# limits them is not the valley any more. So the question "is Adam better?" has no answer. "Better in which valley,
+# well set, is ahead. At κ = 10 both arrive. With noise both stop at a hundredth or so of the start's loss, at small
+# rates, in either valley: what limits them is not the valley any more. (Each was set with one draw of the noise and is
+# reported with another.) And RMSProp at tilt 0? At ρ = 0.999, without a correction, its first step is 32 rates long
+# (look at the curve jump), and then it lives on that large divisor: luck with this start. So the question "is Adam better?" has no answer. "Better in which valley,
 # with which noise, tuned how?" has one.
 #
 # ## 4 A family of small trainings
@@ -572,8 +596,12 @@ class YourAdam:
 # %% [markdown]
 # One run: at each step the gradient of every network's training loss, and an update. At the end comes the loss on the
 # *queries*; with `watch` it is written down before the first step and after each, too. The networks do not touch each
-# other, so the gradient of the *sum* of their losses is each one's own. (Two words in it, `keep` and `second_order`,
-# will be explained in section 5.)
+# other, so the gradient of the *sum* of their losses is each one's own.
+#
+# With `torch.no_grad()` around it, `train` is a plain run: each step starts from weights cut off from the past
+# (`detach`), and `enable_grad` switches recording on for the one gradient. Without `no_grad` around it (section 6) the
+# past must not be cut: if the rate is to be learned, the weights after step 3 depend on it through steps 1 and 2. That
+# is all that `keep` asks. What `second_order` does is the subject of section 5.
 
 # %%
 def train(optimiser, job, steps=20, second_order=False, watch=False):
@@ -600,7 +628,8 @@ print(f"mean loss after 20 steps of your Adam {ours.mean():.2f}, of the library'
 
 # %% [markdown]
 # Now race the real work. Every optimiser gets the same grid of rates, and the same forty tasks. Two more racers take
-# parts out of Adam: the correction, and the average of the gradient ($\beta_1 = 0$).
+# parts out of Adam: the correction, and the average of the gradient ($\beta_1 = 0$). The last column is what lesson 00
+# asks for: the difference to Adam at its best rate, task by task.
 
 # %%
 guess_default = widgets.Predict("Adam's usual rate is 0.001. Twenty steps at it bring the loss to about ...",
@@ -616,13 +645,21 @@ makers = {"gradient descent": lambda lr: optim.GradientDescent(lr),
           "Adam, β1 = 0": lambda lr: YourAdam(lr, b1=0.0)}
 grid = [0.001 * 2 ** k for k in range(15)]  # 0.001 to 16, each twice the one before
 with torch.no_grad():
-    tried = {name: [train(make(lr), job)[0].mean().nan_to_num(9.0).item() for lr in grid]
-             for name, make in makers.items()}
+    ends = {name: torch.stack([train(make(lr), job)[0].nan_to_num(9.0) for lr in grid])  # (15, 40)
+            for name, make in makers.items()}
+tried = {name: values.mean(1).tolist() for name, values in ends.items()}
+at_best = {name: values[values.mean(1).argmin()] for name, values in ends.items()}   # (40,): a loss a task
 best_rate = {name: grid[values.index(min(values))] for name, values in tried.items()}
+
+
+def pm(values, digits=2):  # (T,): mean ± half of the 95 % interval
+    return f"{values.mean():+.{digits}f} ± {1.96 * values.std() / len(values) ** 0.5:.{digits}f}"
+
+
 for name, values in tried.items():
     good = [lr for lr, value in zip(grid, values) if value <= min(values) + 0.1]
-    print(f"{name:20} best rate {best_rate[name]:<6.3f} loss {min(values):.2f}     "
-          f"within 0.1 of it: rates from {good[0]:.3f} to {good[-1]:.3f}")
+    print(f"{name:20} best rate {best_rate[name]:<6.3f} loss {min(values):.2f}   within 0.1 of it: rates "
+          f"{good[0]:.3f} to {good[-1]:.3f}   less Adam's {pm(at_best[name] - at_best['Adam'])}")
 guess_default.reveal(min(guess_default.options, key=lambda option: abs(float(option) - tried["Adam"][0])))
 
 # %%
@@ -638,7 +675,7 @@ figures.show(fig, "Query loss after 20 steps against the rate, for six optimiser
 # %% [markdown]
 # **Observe.** Four things.
 #
-# - Tuned, momentum and Adam are alike, and RMSProp is close. Only plain descent is far behind. Without its average of
+# - Tuned, momentum and Adam are alike, and RMSProp is a little behind. Only plain descent is far behind. Without its average of
 #   the gradient ($\beta_1 = 0$) Adam is no better than RMSProp. That momentum, well set, keeps up with Adam was found
 #   at a much larger scale, too (Wilson et al. 2017).
 # - The best rates are far apart: the best of momentum is sixteen times that of Adam. A rate means nothing without the
@@ -727,8 +764,7 @@ guess_graph.reveal("1.73")
 # the second $g$ is taken at a place to which the rate has led. Remember that: **a test with one step cannot see this
 # mistake.**
 #
-# That is what `train` above does: `second_order=True` keeps the record of every gradient. And `keep`: weights that
-# were made from something to be learned must not lose their history between two steps.
+# That is what `train` above does: `second_order=True` keeps the record of every gradient.
 #
 # **With more knobs** $dg/dw$ is the matrix $H$ of all second derivatives, $H_{ij} = \partial g_i / \partial w_j$.
 # Lesson 01 had 15,700 knobs: $H$ would have 246 million entries. But the chain rule never needs $H$, only $H$ times
@@ -849,8 +885,9 @@ checked_lr_hypergrad = lesson02.lr_hypergrad(lr_hypergrad)
 # %% [markdown]
 # ### Bug hunt 2: second order in name only
 #
-# A colleague has the same function, one word shorter. It runs, and no warning is given. Your task: design the test
-# that finds it out. You know a test that does not (section 5).
+# A colleague has the same function, one word shorter. It runs, and no warning is given. You know a test that does
+# not find it out (section 5). Before you run the cells, say: which two numbers would you compare, after how many steps,
+# and at which rate?
 
 # %%
 def found_hypergrad(A, b, w, lr, steps):
@@ -917,12 +954,12 @@ train_tasks, held_out = draw_tasks(20, seed=0), draw_tasks(100, seed=1)
 
 
 def learn_rate(hypergrad, updates=30, start=0.2):  # outer loop: your adam, on the log of the rate
-    log_lr, m, v = torch.tensor([start, 1.0, 1.0], dtype=torch.float64).log()   # log 1 = 0
+    log_lr, m, v = torch.tensor(start, dtype=torch.float64).log(), torch.zeros(()), torch.zeros(())
     rates = [start]
     for t in range(1, updates + 1):
         lr = rates[-1]
         h = torch.stack([hypergrad(A, b, w, lr, 10) for A, b, w in train_tasks]).mean()
-        log_lr, m, v = checked_adam(log_lr, lr * h, m, v, t, 0.2, 0.7, 0.9, 1e-8)
+        log_lr, m, v = checked_adam(log_lr, lr * h, m, v, t, 0.2, 0.7, 0.9, 1e-8)   # short memories: 30 updates
         rates.append(log_lr.exp().item())
     return rates
 
@@ -984,7 +1021,8 @@ def draw_shifted(result):
     found_best.set_data([coarse[values.index(lowest)]], [lowest])
     more = own / lowest
     ending = "it runs away" if own > 1 else f"it ends at {own:.1e}, " + (
-        f"{more:.1f} times as high as the best" if more > 1.5 else f"{100 * more - 100:+.0f} % from the best")
+        f"{more:.1f} times as high as the best" if more > 1.5 else
+        f"{abs(100 * more - 100):.0f} % {'above' if more > 1 else 'below'} the best of the 21 rates drawn")
     return (f"κ = {kappa}, curvatures times {factor}: at the learned rate, {learned_lr:.2f}, {ending} "
             f"(the best of the grid {lowest:.1e}; the rate before learning {before:.1e}).")
 
@@ -993,6 +1031,12 @@ widgets.LiveFigure(fig, shifted, draw_shifted,
                    kappa=widgets.Slider("κ of the new tasks", [1, 3, 10, 30, 100], 10),
                    factor=widgets.Slider("factor on all curvatures", [0.1, 0.3, 0.5, 1.0, 1.5, 2.0], 1.0),
                    seed=widgets.Slider("seed of the new tasks", [0, 1, 2], 0))
+
+# %%
+for kappa, factor in ((10, 1.0), (30, 1.0), (100, 1.0), (10, 0.3), (10, 1.5), (10, 2.0)):
+    _, values, own, before = shifted(kappa, factor, 0)
+    print(f"κ {kappa:<4} curvatures times {factor}: learned rate {own:9.2g}   best of 21 {min(values):.2g}   "
+          f"before learning {before:.2g}")
 
 
 # %% [markdown]
@@ -1049,7 +1093,8 @@ for factor in (1.0, 0.3):
 
 # %% [markdown]
 # **On letters.** The same with section 4's family. The rate is a parameter of the optimiser now, and the course's one
-# training loop, `meta_train`, moves it. It draws sixteen new trainings at each meta-update, differentiates through
+# training loop, `meta_train`, moves it. (Its third argument is the meta-objective, a function of the learner and of
+# what was drawn that returns one number. Left out, it is lesson 00's cross-entropy on the queries.) It draws sixteen new trainings at each meta-update, differentiates through
 # all twenty steps of each, and lets Adam move $\log lr$. The meta-objective is the mean loss along the run, so that
 # every step gets a say. And since a gradient costs the same for many numbers as for one, learn a second version too:
 # **a rate for each of the 341 weights**. (Li et al. 2017 learn such rates, together with the first weights, and call
@@ -1069,6 +1114,7 @@ class LearnedRate(nn.Module):
 
     def update(self, weights, grads, state):
         lr = {n: (self.one + log).exp() for n, log in self.each.items()} if len(self.each) else self.one.exp()
+        # new w = w - lr * g; lr is one number or, by name, a tensor with a rate for each weight
         return optim.GradientDescent(lr).update(weights, grads, state)
 
 
@@ -1096,20 +1142,22 @@ figures.show(fig, "The learned rate of the weights at each pixel, as a 6 by 6 pi
 
 # %% tags=["nbval-ignore-output"]
 val_job = jobs(val_letters, 60, seed=3)()
-compared = {"rate before learning": optim.GradientDescent(0.05), "one learned rate": one_rate,
-            "a learned rate each": rate_each, "Adam, best rate of the grid": YourAdam(best_rate["Adam"])}
+compared = {"rate 0.05, before learning": optim.GradientDescent(0.05), "one learned rate": one_rate,
+            "rate 1 each, before learning": optim.GradientDescent(1.0), "a learned rate each": rate_each,
+            "Adam, best rate of the grid": YourAdam(best_rate["Adam"])}
 with torch.no_grad():
-    for name, learner in compared.items():
-        print(f"{name:28} mean loss after 20 steps, new scripts: {train(learner, val_job)[0].mean():.2f}")
+    on_val = {name: train(learner, val_job)[0] for name, learner in compared.items()}     # (60,) each
+for name, end in on_val.items():
+    print(f"{name:29} loss after 20 steps, new scripts: {end.mean():.2f}   less Adam's "
+          f"{pm(end - on_val['Adam, best rate of the grid'])}")
 
 # %% [markdown]
 # **Observe.** On scripts that had no part in it, the one learned rate is far better than the rate before learning,
 # and a rate for each weight is better again, by far: 341 numbers, found with one gradient each time. The rates are
 # larger on the rim, where there is little ink and gradients are small: the same idea as RMSProp's, but found on tasks
-# and then fixed. (In the corners there is hardly ever ink, so those rates stayed near 1, where they began.) It does
-# not reach tuned Adam in twenty steps.
+# and then fixed. It does not reach tuned Adam in twenty steps.
 #
-# ## 7 The bias of short horizons
+# ## 7 Short runs, long runs
 #
 # You differentiated through all steps that the rate would be used for. For a real training of a hundred thousand
 # steps nobody can: all steps have to be kept in memory. So one learns the rate on short runs, and uses it in long
@@ -1121,7 +1169,7 @@ with torch.no_grad():
 H, start = valley(1000, 0), 30 * directions(0)[1]        # (2, 2), (2,)
 
 
-def noisy_run(lr, steps, seed=0, walks=100, sigma=0.3):  # -> (steps + 1,): the mean loss of 200 walks
+def noisy_run(lr, steps, seed=0, walks=100, sigma=0.3):  # -> (steps + 1,): the mean loss of 100 walks
     noise = sigma * torch.randn(steps, walks, 2, generator=seeded(seed), dtype=torch.float64) @ H.sqrt()
     w, heights = start.expand(walks, 2), [height(start, H)]
     for t in range(steps):
@@ -1147,8 +1195,8 @@ for horizon in (1, 10, 30, 100, 300):
 curves = {horizon: noisy_run(lr, 300, seed=1000) for horizon, lr in learned_for.items()}
 for horizon, lr in learned_for.items():
     c = curves[horizon]
-    print(f"learned for {horizon:3} steps: rate {lr:.2f}    loss after 1, 10, 100, 300 steps:",
-          *[f"{c[t]:.4f}" for t in (1, 10, 100, 300)])
+    print(f"learned for {horizon:3} steps: rate {lr:.3f}    loss after 1, 10, 30, 100, 300 steps:",
+          *[f"{c[t]:.5f}" for t in (1, 10, 30, 100, 300)])
 guess_short.reveal("smaller" if learned_for[1] < 0.8 * learned_for[300] else "larger")
 
 # %%
@@ -1161,7 +1209,7 @@ figures.curve({f"for {h} steps": (range(301), curves[h]) for h in (1, 30, 100, 3
 # has hardly moved. In a noisy valley a larger rate costs **at once**, by noise across the valley. It pays **later**,
 # by the way along it. A run that ends early sees the cost and not the gain. So short horizons teach small rates. Wu,
 # Ren, Liao and Grosse (2018) found this **short-horizon bias**, with this kind of valley, and then in networks. For
-# learned schedules it is worse: they let the rate fall far too early. It is the chief trouble of everything that is
+# learned schedules it was worse in their experiments: these let the rate fall far too early. It is the chief trouble of everything that is
 # learned by differentiating through runs.
 #
 # ## 8 The whole rule is learned
@@ -1180,9 +1228,10 @@ figures.curve({f"for {h} steps": (range(301), curves[h]) for h in (1, 30, 100, 3
 
 # %%
 cell = nn.LSTMCell(1, 1)                                                  # one input, one unit
-fixed = [0.0, 0, 1, 0], [0.0, 0, 0, 0], [-2.2, 2.2, 0, 9], [0.0, 0, 0, 0]    # weights of x and h, two biases
+# four numbers each, for i, f, z, o: only z listens to x; σ(-2.2) = 0.1 lets in, σ(2.2) = 0.9 keeps, o is open
+weight_x, weight_h, bias_x, bias_h = [0.0, 0, 1, 0], [0.0, 0, 0, 0], [-2.2, 2.2, 0, 9], [0.0, 0, 0, 0]
 with torch.no_grad():
-    for parameter, values in zip(cell.parameters(), fixed):                   # for i, f, z, o; σ(-2.2) = 0.1
+    for parameter, values in zip(cell.parameters(), (weight_x, weight_h, bias_x, bias_h)):
         parameter.copy_(torch.tensor(values).view_as(parameter))
     h, c = torch.zeros(1, 1), torch.zeros(1, 1)
     m = 0.0
@@ -1194,8 +1243,9 @@ with torch.no_grad():
 # %% [markdown]
 # With the gates fixed at 0.1 and 0.9 the two agree (up to a $\tanh$ around the input). Training may now find
 # something better, or make the gates depend on what is seen. Here is the library's version, the part that counts.
-# Each gradient enters as two numbers of moderate size, the logarithm of its size and its sign, since gradients come
-# in all sizes:
+# `cell` is the LSTM, `head` reads one number out of its memory, `scale` makes the step small. Gradients come in all
+# sizes, so each enters as two moderate numbers: $\log|g| / 10$ and the sign, so that 0.01 becomes -0.46 and 1. (Below
+# $e^{-10}$ it is -1 and $e^{10} g$.)
 
 # %%
 print(inspect.getsource(optim.LearnedOptimizer.update))
@@ -1205,7 +1255,9 @@ print(optim.preprocess(torch.tensor([1.0, 0.01, -0.01, 0.0])))            # (4, 
 # It is trained as the rates were: draw trainings, let it do them, and follow the slope of the queries' loss. Two
 # things differ. The objective is the mean loss over the *second half* of the run: the end is what counts, but more
 # steps get a say. And, as in the paper, the gradients that it reads count as constants (`second_order=False`): the
-# history goes through the steps alone, which saves half of the time.
+# history goes through the steps alone, which saves half of the time. Is that not bug hunt 2's fault? It is the same
+# approximation, and the slope is not exact. But it is said openly, and all that is learned, the network that computes
+# the step and its memory, is differentiated in full. Whether it pays is for held-out tasks to say: section 10's table.
 
 # %% tags=["nbval-ignore-output"]
 learned = optim.LearnedOptimizer(hidden=20, generator=seeded(0))
@@ -1238,11 +1290,12 @@ figures.curve({name: (range(21), values) for name, values in home.items()}, "ste
 # %% [markdown]
 # **Observe.** From random weights, in 120 meta-updates, the LSTM has found a rule that gets down faster than tuned
 # Adam on letters of new scripts, and at the end comes close to it, a little above. (Look at its steps 14 to 20: it
-# does not come to rest.) It was told nothing of averages or roots. Gradient descent is left far behind. Andrychowicz
+# does not come to rest. And its objective gave weight to steps 9 to 20, Adam's rate was chosen for step 20 alone.) It
+# was told nothing of averages or roots. Gradient descent is left far behind. Andrychowicz
 # et al. (2016) trained much longer, and report learned rules ahead of hand-made ones on the problems they were
 # trained for.
 #
-# **A failure: away from home.** A network with 40 hidden units instead of 8; inverted images, ink and paper
+# **Away from home.** A network with 40 hidden units instead of 8; inverted images, ink and paper
 # exchanged; a run ten times as long. Nothing is trained anew. Commit first.
 
 # %%
@@ -1274,6 +1327,9 @@ guess_away.reveal(guess_away.options[1 if lead < -0.2 else 2 if lead > 0.2 else 
 # look at the last two columns together. It brings the *training* loss a hundred times lower than Adam does, and the
 # queries pay for it. It was taught to be fast in twenty steps; when to stop was never asked. Adam knows nothing of
 # the family. So it has nothing to lose but its rate, which is one number to set anew.
+#
+# And look at the first row. Plain descent, last at home, is **first** on the queries after 200 steps. It is the slowest,
+# so it has over-fitted least. "Better" needs its number of steps beside it.
 #
 # ## 9 Bug hunt 3: the meta-learner that never learns
 #
@@ -1354,6 +1410,9 @@ for name, function in {"found": found_meta_step, "repaired": checked_meta_step}.
           f"   held-out loss {after(held_out, lr_now):.4f}")
 
 # %% [markdown]
+# **Explain.** In the found one `lr.grad` is None, and `outer.step()` skips such a parameter without a word. Two things
+# cut the path: `lr.item()` makes a plain number, and `inner.step()` overwrites w where no history is kept.
+#
 # ## 10 When does an optimiser become a meta-learner?
 #
 # Adam has a memory, adapts a rate for each weight, and works on nearly everything. Does it *learn to learn*? Take the
@@ -1362,8 +1421,8 @@ for name, function in {"found": found_meta_step, "repaired": checked_meta_step}.
 # that were seen before; on the vertical one, the loss after twenty steps of a new task.
 #
 # Give Adam every chance. In one run it starts afresh in each task. In another it **keeps** $m$, $v$ and $t$ from task
-# to task. Beside them, the rate for each weight, meta-trained on 1, 4 or 16 tasks, and the one of section 6, which
-# has seen 960.
+# to task. Beside them, the rate for each weight, meta-trained on 1, 4 or 16 tasks (three draws of them each), and the
+# one of section 6, which has seen 960.
 
 # %%
 guess_flat = widgets.Predict("Adam that keeps its averages is, on a new task, compared with Adam afresh ...",
@@ -1395,29 +1454,35 @@ print("tasks seen before:           first 5   tasks 6 to 20   tasks 21 to 49")
 for name, ends in {"Adam, afresh": afresh, "Adam, keeps m, v, t": kept}.items():
     print(f"{name:28} {ends[:5].mean():.2f}      {ends[5:20].mean():.2f}            {ends[20:].mean():.2f}")
 gain = kept[1:] - afresh[1:]                                              # (48,): the same tasks, in pairs
-print(f"kept less afresh: {gain.mean():+.2f} ± {1.96 * gain.std() / 48 ** 0.5:.2f}")
+print(f"kept less afresh: {gain.mean():+.3f} ± {1.96 * gain.std() / 48 ** 0.5:.3f}")
 guess_flat.reveal("clearly better" if gain.mean() < -0.05 else "about the same or a little worse")
 
 # %% tags=["nbval-ignore-output"]
-pool = jobs(train_letters, 16, seed=6)()
-by_tasks = {}
-for n in (1, 4, 16):
-    learner, some = LearnedRate(1.0, shapes), Jobs(*(tensor[:n] for tensor in pool))
-    meta_train(learner, lambda: some, along_the_run, updates=40, lr=0.05, progress=False)
-    with torch.no_grad():
-        by_tasks[n] = train(learner, val_job)[0].mean().item()
-print({n: round(value, 2) for n, value in by_tasks.items()})
+by_tasks = {1: [], 4: [], 16: []}
+for seed in (6, 11, 12):
+    pool = jobs(train_letters, 16, seed)()
+    for n in by_tasks:
+        learner, some = LearnedRate(1.0, shapes), Jobs(*(tensor[:n] for tensor in pool))
+        meta_train(learner, lambda: some, along_the_run, updates=40, lr=0.05, progress=False)
+        with torch.no_grad():
+            by_tasks[n].append(train(learner, val_job)[0].mean().item())
+with torch.no_grad():
+    by_tasks |= {0: [train(optim.GradientDescent(1.0), val_job)[0].mean().item()],
+                 60 * 16: [train(rate_each, val_job)[0].mean().item()]}   # section 6: 16 new tasks an update
+for n in sorted(by_tasks):
+    print(f"rates learned on {n:3} tasks: loss on new tasks", *[f"{value:.2f}" for value in by_tasks[n]])
 
 # %% tags=["nbval-ignore-output"]
-with torch.no_grad():
-    by_tasks = {0: train(optim.GradientDescent(1.0), val_job)[0].mean().item()} | by_tasks
-    by_tasks[60 * 16] = train(rate_each, val_job)[0].mean().item()        # section 6: 16 new tasks an update
 around = {0: slice(0, 1), 1: slice(1, 3), 4: slice(3, 7), 16: slice(10, 25), 36: slice(25, 49)}
 fig, ax = figures.new(width=8, height=3.8)
 shown = {name: {n: ends[part].mean().item() for n, part in around.items()}
          for name, ends in (("Adam, afresh", afresh), ("Adam, keeps m, v, t", kept))}
-for i, (name, values) in enumerate((shown | {"a learned rate each": by_tasks}).items()):
+middle_of = {n: sorted(by_tasks[n])[len(by_tasks[n]) // 2] for n in sorted(by_tasks)}
+for i, (name, values) in enumerate((shown | {"a learned rate each, median": middle_of}).items()):
     ax.plot(list(values), list(values.values()), **figures.look(i), label=name)
+    print(f"{name:28}", {n: round(value, 2) for n, value in values.items()})
+for n, values in by_tasks.items():
+    ax.plot([n] * len(values), values, ".", color=figures.COLOURS[2])
 ax.set_xscale("symlog", linthresh=1)
 ax.set_xticks([0, 1, 4, 16, 36, 960], ["0", "1", "4", "16", "36", "960"])
 ax.set(yscale="log", ylim=(0.3, 6), xlabel="tasks seen before", ylabel="query loss of a new task")
@@ -1426,14 +1491,16 @@ ax.minorticks_off()
 figures.legend(ax)
 figures.show(fig, "Loss on a new task after 20 steps against the number of tasks seen before. Both curves of "
                   f"Adam stay flat; that of the learned rates goes: "
-                  + ", ".join(f"{n} tasks {value:.2f}" for n, value in by_tasks.items()) + ".")
+                  + ", ".join(f"{n} tasks {value:.2f}" for n, value in middle_of.items()) + ".")
 
 # %% [markdown]
 # **Explain.** Adam's curve is flat, as it must be: nothing in it remembers a task. Kept averages do not help either;
-# they hinder a little, since they are about weights that no longer exist. The learned rates do get better with the
-# number of tasks. And see how they begin: from one task they have learned nothing of use, and from four they are
-# **far worse than no learning**. They suit those very tasks and first weights, and are too bold for others. One task
-# is not a distribution. From many tasks they learn what tasks have in common.
+# they hinder a little, since they are about weights that no longer exist. (For the first that holds by
+# construction; the second is an experiment.) The learned rates do get better with the number of tasks. Compare slopes,
+# not heights: Adam has momentum, these rates have none. Rates learned on
+# one task or on four hang on the draw: some are hardly better than none, one in three is far worse. They suit those
+# very tasks and first weights, and are too bold for others. From sixteen tasks all three draws are better than no
+# learning, from 960 much better. One task is not a distribution. From many tasks they learn what tasks have in common.
 #
 # So the answer, with the evidence for each part:
 #
@@ -1452,20 +1519,21 @@ lesson02.WHICH
 # ### What the numbers say
 #
 # Now the test scripts are opened, once: 600 trainings on letters of ten scripts that nothing so far has touched.
-# Rates of the grid were chosen on training tasks. The nearest centroid (lesson 00), on the same small images, takes
+# Rates of the grid were chosen on training tasks; how long the learned optimiser trains, at which rate and on which
+# objective was chosen on validation tasks, among about ten settings. The nearest centroid (lesson 00), on the same small images, takes
 # no step at all.
 
 # %% tags=["nbval-ignore-output"]
-draw_test = jobs(shrunk("test"), 50, seed=7)
+draw_test = jobs(shrunk("test"), 50, seed=27)
 tests = [draw_test() for _ in range(12)]                                  # six hundred tasks
-contestants = {"descent, rate 0.05 (before)": (optim.GradientDescent(0.05), 0)}
-contestants |= {f"{name}, grid": (make(best_rate[name]), 1) for name, make in makers.items()}
-contestants |= {"Adam, its usual 0.001": (YourAdam(0.001), 0), "one learned rate": (one_rate, 1),
-                "a learned rate each": (rate_each, 341),
-                "learned optimiser": (learned, sum(p.numel() for p in learned.parameters()))}
+contestants = {"descent, rate 0.05 (before)": (optim.GradientDescent(0.05), 0, 0)}        # ..., numbers, trainings
+contestants |= {f"{name}, grid": (make(best_rate[name]), 1, 15 * 40) for name, make in makers.items()}
+contestants |= {"Adam, its usual 0.001": (YourAdam(0.001), 0, 0), "one learned rate": (one_rate, 1, 40 * 16),
+                "a learned rate each": (rate_each, 341, 60 * 16),
+                "learned optimiser": (learned, sum(p.numel() for p in learned.parameters()), 120 * 4)}
 final_losses, hits, seconds = {}, {}, {}
 with torch.no_grad():
-    for name, (learner, _) in contestants.items():
+    for name, (learner, *_) in contestants.items():
         began = time.perf_counter()
         ends = []
         for j in tests:
@@ -1473,7 +1541,6 @@ with torch.no_grad():
             ends.append((end, (net(weights, j.query_x).argmax(2) == j.query_y).double().mean(1)))
         final_losses[name], hits[name] = (torch.cat(part).double() for part in zip(*ends))  # (600,), (600,)
         seconds[name] = (time.perf_counter() - began) / 600
-print("milliseconds a training of 20 steps:", {name: round(1000 * s, 1) for name, s in seconds.items()})
 
 # %% tags=["nbval-ignore-output"]
 nearest = []
@@ -1483,14 +1550,11 @@ for j in tests:
 nearest = torch.cat(nearest)                                              # (600,)
 
 
-def pm(values, digits):  # (600,): mean ± half of the 95 % interval
-    return f"{values.mean():.{digits}f} ± {1.96 * values.std() / len(values) ** 0.5:.{digits}f}"
-
-
-columns = ["method", "learned numbers", "query loss", "accuracy, %"]
-rows = [["chance", 0, "1.61", "20.0"], ["nearest centroid, no step", 0, "", pm(100 * nearest, 1)]]
-for name, (_, count) in contestants.items():
-    rows.append([name, count, pm(final_losses[name], 2), pm(100 * hits[name], 1)])
+columns = ["method", "learned numbers", "trainings to learn them", "ms a training", "query loss", "accuracy, %"]
+rows = [["chance", 0, 0, "", "1.61", "20.0"], ["nearest centroid, no step", 0, 0, "", "", pm(100 * nearest, 1)[1:]]]
+for name, (_, count, cost) in contestants.items():
+    rows.append([name, count, cost, f"{1000 * seconds[name]:.1f}", pm(final_losses[name])[1:],
+                 pm(100 * hits[name], 1)[1:]])
 evaluate.Table([dict(zip(columns, row)) for row in rows],
                "Letters of ten held-out scripts, 5 of them a task, 20 steps; 600 tasks")
 
@@ -1499,7 +1563,7 @@ pairs = [("Adam, grid", "gradient descent, grid"), ("Adam, grid", "momentum 0.9,
          ("Adam, grid", "Adam, no correction, grid"), ("one learned rate", "gradient descent, grid"),
          ("a learned rate each", "Adam, grid"), ("learned optimiser", "Adam, grid")]
 for one, other in pairs:
-    print(f"{one:19} less {other:26} loss {pm(final_losses[one] - final_losses[other], 2):>14}    accuracy",
+    print(f"{one:19} less {other:26} loss {pm(final_losses[one] - final_losses[other]):>14}    accuracy",
           pm(100 * (hits[one] - hits[other]), 1))
 print("learned optimiser less nearest centroid: accuracy", pm(100 * (hits["learned optimiser"] - nearest), 1))
 
@@ -1509,22 +1573,22 @@ print("learned optimiser less nearest centroid: accuracy", pm(100 * (hits["learn
 # the tuned ones are within a few points of each other, momentum in front, and untuned ones are at the bottom: tuning
 # is worth more than the choice. Third, a rate learned by its slope beats the best rate of a grid that doubles, and
 # rates for each weight beat one rate. Fourth, the learned rule is about as good as tuned Adam: a little higher in
-# loss, the same or a little better in accuracy. It needs many times Adam's time for a step (the line above the
-# table).
+# loss, the same or a little better in accuracy. It needs many times Adam's time for a step.
+# The trainings spent on learning (third column) are about as many for a grid as for a slope.
 #
 # The intervals cover the choice of tasks and of first weights. They do **not** cover the meta-training, which ran
 # once. (The optional cell repeats the learned optimiser's on other tasks; so you can see how much it varies.) No
 # published figure stands beside ours: nobody else has used these letters.
 
 # %% tags=["nbval-ignore-output"]
-# Seen on one CPU core, seed 10: test loss 0.538 ± 0.019, above Adam's by 0.047 ± 0.009
+# Seen on one CPU core, seed 10: test loss 0.536 ± 0.020, above Adam's by 0.044 ± 0.010
 LONG = False      # True: meta-train once more, on other tasks
 if LONG:
     again = optim.LearnedOptimizer(hidden=20, generator=seeded(0))
     meta_train(again, jobs(train_letters, 4, seed=10), second_half, updates=120, lr=0.01, decay=True)
     with torch.no_grad():
         ends = torch.cat([train(again, j)[0] for j in tests]).double()
-    print(f"test loss {pm(ends, 3)}; above Adam's by {pm(ends - final_losses['Adam, grid'], 3)}")
+    print(f"test loss {pm(ends, 3)[1:]}; above Adam's by {pm(ends - final_losses['Adam, grid'], 3)}")
 
 # %% [markdown]
 # ## Take-away
