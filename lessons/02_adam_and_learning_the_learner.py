@@ -42,7 +42,7 @@
 # library's version.
 #
 # [contents](index.ipynb) · [previous: 01 Gradient descent](01_gradient_descent.ipynb) ·
-# [next: 04 Transfer learning](04_transfer_learning.ipynb) (03, on memory networks, is in preparation)
+# [next: 03 Memory networks](03_memory_networks.ipynb)
 
 # %%
 import inspect

@@ -293,8 +293,9 @@ class LiveFigure(ipywidgets.VBox):
 
 
 class Quiz(_Widget):
-    """A question with choices, each with its own explanation, which appears on "Check". Remembers and sends nothing.
+    """A question with choices, each with its own explanation, which appears on "Check".
 
+    The answer goes to the kernel, which may record it on this machine (see check/progress.py), and to nobody else.
     choices: (text, right, explanation) each; exactly one is right, unless ``several``: then any right one will do.
     """
 
@@ -320,6 +321,7 @@ function render({ model, el }) {
     status.className = right ? "ml-right" : "ml-wrong";
     add(status, "strong", {}, right ? "\\u2714 Right. " : "\\u2717 Not quite. ");
     add(status, "span", {}, explanation);
+    model.send({ answer: chosen });  // last: without a kernel the explanation is there all the same
   });
 }
 export default { render };
@@ -338,6 +340,13 @@ export default { render };
                              f"(more with several=True), got {right} of {len(choices)}")
         self.several = several
         super().__init__(question=_named(question, "question"), choices=choices)
+        self.on_msg(self._answered)
+
+    def _answered(self, _widget, content, _buffers):
+        from .check import progress  # not above: the checks need this module
+        place = content.get("answer")
+        if place in range(len(self.choices)):
+            progress.record(self, self.choices[place][1])
 
     def __repr__(self):
         return f"quiz: {self.question}"

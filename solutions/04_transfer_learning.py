@@ -43,7 +43,7 @@
 # about a minute and a half in all. An exercise left open stops nothing: the cells below it run on the library's
 # version.
 #
-# [contents](index.ipynb) · [previous: 02 Adam, and learning the learner](02_adam_and_learning_the_learner.ipynb) ·
+# [contents](index.ipynb) · [previous: 03 Memory networks](03_memory_networks.ipynb) ·
 # [next: 05 MAML](05_maml.ipynb)
 
 # %%
@@ -1235,7 +1235,7 @@ else:
 # **Next.** Here every task started from weights that were made for something else. The next lesson makes the *start*
 # itself the thing that is learned: weights from which a few steps go far.
 #
-# [contents](index.ipynb) · [previous: 02 Adam, and learning the learner](02_adam_and_learning_the_learner.ipynb) ·
+# [contents](index.ipynb) · [previous: 03 Memory networks](03_memory_networks.ipynb) ·
 # [next: 05 MAML](05_maml.ipynb)
 
 # %% [markdown] tags=["teacher"]

@@ -17,7 +17,7 @@ ROOT = TESTS.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import lessons  # noqa: E402
 
-# Every lesson's source; index.py is the page of contents, which has nothing to run
+# Every lesson's source; index.py is the page of contents, which test_progress.py runs
 SCRIPTS = sorted(path for path in (ROOT / "solutions").glob("*.py") if path.stem != "index")
 REPORT = "METALEARN_LITE_TEST_REPORT"
 

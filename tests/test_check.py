@@ -355,6 +355,39 @@ def test_a_bug_hunt_starts_open():
     assert hunt.verdict(lambda x: x + x).status == "right"
 
 
+def doubled(x):
+    return 2 * x
+
+
+CUT = Mistake(lambda x: (2 * x).detach(), "The graph is cut.")
+PROBED = Exercise(
+    "doubled",
+    doubled,
+    lambda generator: [(torch.randn(3, generator=generator, dtype=torch.float64).requires_grad_(),) for _ in range(2)],
+    [CUT, Mistake(lambda x: 3 * x, "Three times.")],
+    HINTS,
+    "Right.",
+    probe=lambda y, x: torch.autograd.grad(y.square().sum(), x)[0] if y.requires_grad else torch.zeros_like(x),
+)
+
+
+@pytest.mark.parametrize(
+    "fn, status, words",
+    [
+        (lambda x: x + x, "right", "Right."),
+        (lambda x: 2 * x.detach(), "wrong", "The graph is cut."),
+        (lambda x: x + x.detach(), "wrong", "Case 1: the values are right, but not what is derived from them: yours is"),
+        (lambda x: 3 * x.detach(), "wrong", "Three times."),  # wrong values are spoken of first, graph or not
+        (lambda x: 4 * x, "wrong", "Case 1, "),
+        (lambda x: [2 * x], "wrong", "yours is a list of 1 item"),
+        (lambda x: ..., "open", "finished"),
+    ],
+)
+def test_a_probe_sees_what_the_values_do_not_show(fn, status, words):
+    verdict = PROBED.verdict(fn)
+    assert verdict.status == status and words in verdict.message, verdict
+
+
 def shuffled(n, seed):
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 

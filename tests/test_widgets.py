@@ -176,10 +176,13 @@ def test_a_quiz_says_what_is_wrong_with_itself(choices, several, words):
         Quiz("Why?", choices, several)
 
 
-def test_a_quiz_remembers_and_sends_nothing():
+def test_a_quiz_tells_its_kernel_the_answer_and_nothing_else():
     quiz = Quiz("Does it add?", CHOICES)
     assert quiz.choices == [list(c) for c in CHOICES] and not quiz.several
-    assert "save_changes" not in SCRIPTS["Quiz"] and "model.set" not in SCRIPTS["Quiz"]
+    script = SCRIPTS["Quiz"]
+    assert "save_changes" not in script and "model.set" not in script  # a saved notebook does not hold the answer
+    assert script.count("model.send(") == 1
+    assert script.index("explanation);") < script.index("model.send({ answer: chosen })")  # it may fail: last
     assert Quiz("Which?", [*CHOICES, ("also", True, "That too.")], several=True).several
 
 

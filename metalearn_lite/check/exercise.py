@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
+from . import progress
 from .compare import clone, describe, difference, holds, unchanged
 from .report import Report, Verdict, show
 
@@ -42,16 +43,18 @@ class Property(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one call did: the answer, or the error; and which arguments (by place) it changed."""
+    """What one call did: the answer, or the error; which arguments (by place) it changed; what a probe saw."""
 
     answer: object
     error: BaseException | None
     changed: tuple
+    seen: object = None
 
 
 @dataclass(eq=False, repr=False)
 class Exercise:
-    """A check of one function. ``exercise(fn)`` displays the verdict and returns the function the lesson goes on with.
+    """A check of one function. ``exercise(fn)`` displays the verdict, records it where a learner works (progress.py),
+    and returns the function the lesson goes on with.
 
     name:       of the function, and of the exercise in its module
     reference:  the library's version, a plain function; its source is what "Show a solution" prints
@@ -62,6 +65,8 @@ class Exercise:
     right:      what to say when the answer is right: why it works, or what to notice
     properties: Properties, for results that are random draws; checked in order, after the cases
     start:      for a bug hunt: the faulty listing as it was handed out; answering just as it does counts as open
+    probe:      probe(answer, *arguments) -> numbers that have to be right as well, taken while the answer still has its
+                graph: its derivative by an argument, say. It counts only where all answers have the right values.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Exercise:
     right: str
     properties: Iterable = ()
     start: Callable | None = None
+    probe: Callable | None = None
 
     def __post_init__(self):
         self.mistakes, self.hints, self.properties = tuple(self.mistakes), tuple(self.hints), tuple(self.properties)
@@ -89,6 +95,8 @@ class Exercise:
             follow = f"Below, the lesson uses your `{self.name}`."
         else:
             follow = f"Below, the lesson uses the library's `{self.name}` until yours passes."
+        if verdict.status != "open":
+            progress.record(self, verdict.status == "right")
         show(Report(self.name, verdict, follow, self.hints, _source(self.reference) if attempted else None))
         return fn if verdict.status == "right" else self.reference
 
@@ -117,11 +125,15 @@ class Exercise:
         expected = [_run(self.reference, args) for args in cases]
         outcomes = [_run(fn, args) for args in cases]
         agree = all(_agree(o, e) for o, e in zip(outcomes, expected))
+        probe = self.probe if agree else None
+        if probe:
+            expected, outcomes = ([_run(f, args, probe=probe) for args in cases] for f in (self.reference, fn))
+            agree = all(_agree(o, e) for o, e in zip(outcomes, expected))
         broken = None if cases and not agree else self._broken_property(fn)
         if agree and broken is None:
             return Verdict("right", self.right)
         return (self._unfinished(fn, cases, outcomes, expected) or broken
-                or self._known_mistake(cases, outcomes) or self._finding(fn, cases, outcomes, expected))
+                or self._known_mistake(cases, outcomes, probe) or self._finding(fn, cases, outcomes, expected))
 
     def _unfinished(self, fn, cases, outcomes, expected):
         line = _placeholder(fn)
@@ -139,9 +151,9 @@ class Exercise:
                                    "the bug is still in it.")
         return None
 
-    def _known_mistake(self, cases, outcomes):
+    def _known_mistake(self, cases, outcomes, probe):
         for mistake in self.mistakes:
-            if cases and all(_agree(o, _run(mistake.wrong, args)) for o, args in zip(outcomes, cases)):
+            if cases and all(_agree(o, _run(mistake.wrong, args, probe=probe)) for o, args in zip(outcomes, cases)):
                 return Verdict("wrong", mistake.message)
         return None
 
@@ -162,6 +174,10 @@ class Exercise:
         if broken:
             return broken
         wrong = [number for number, d in enumerate(found, 1) if d is not None]
+        if not wrong:  # the values are right, not what the probe sees
+            found = [difference(o.seen, e.seen) for o, e in zip(outcomes, expected)]
+            number, text = next((number, d.text) for number, d in enumerate(found, 1) if d is not None)
+            return Verdict("wrong", f"Case {number}: the values are right, but not what is derived from them: {text}.")
         number = wrong[0]
         others = f" ({len(wrong)} of {len(cases)} cases differ.)" if len(cases) > 1 else ""
         return Verdict("wrong", f"Case {number}{self._call(cases[number - 1])}: {found[number - 1].text}.{others}")
@@ -189,7 +205,7 @@ class Exercise:
                 pass
             if not last:
                 return Verdict("wrong", prop.message)
-            answer, error, changed = last["outcome"]
+            answer, error, changed, _ = last["outcome"]
             if _left_open(error, fn):
                 return Verdict("open", f"`{self.name}` is still to be written.")
             if error is not None:
@@ -232,8 +248,8 @@ class _Changed(Exception):
     pass
 
 
-def _run(fn, args, kwargs=None):
-    """Call ``fn`` on copies of the arguments and keep what it did."""
+def _run(fn, args, kwargs=None, probe=None):
+    """Call ``fn`` on copies of the arguments and keep what it did, and what ``probe`` sees in its answer."""
     given, options = clone(args), clone(kwargs or {})
     try:
         with torch.enable_grad():
@@ -243,7 +259,11 @@ def _run(fn, args, kwargs=None):
     except BaseException as error:  # SystemExit too: a learner's exit() must not end the lesson
         return Outcome(None, error, ())
     changed = tuple(i for i, (now, before) in enumerate(zip(given, args)) if not unchanged(now, before))
-    return Outcome(_kept(answer), None, changed)
+    seen = None
+    if probe:
+        with torch.enable_grad():
+            seen = _kept(probe(answer, *given))
+    return Outcome(_kept(answer), None, changed, seen)
 
 
 def _names(fn):
@@ -274,7 +294,8 @@ def _kept(answer, depth=6):
 def _agree(outcome, other):
     if outcome.error is not None or other.error is not None:
         return type(outcome.error) is type(other.error)
-    return outcome.changed == other.changed and difference(outcome.answer, other.answer) is None
+    return (outcome.changed == other.changed and difference(outcome.answer, other.answer) is None
+            and difference(outcome.seen, other.seen) is None)
 
 
 @contextlib.contextmanager

@@ -116,15 +116,31 @@ def adapt(w, x, y, lr, steps):
     return w
 
 
-def _adapt(move, at_start=False, once=False):
-    """A wrong adapt: move(p, d, lr) makes a new weight; the gradient may always be taken at the start, or only once."""
+def _adapt(move=lambda p, d, lr: p - lr * d, at_start=False, once=False, graph=True):
+    """A wrong adapt: move(p, d, lr) makes a new weight; the gradient may always be taken at the start, or only once,
+    or without its graph."""
     def adapt(w, x, y, lr, steps):
         start, w = w, list(w)
         for step in range(min(steps, 1) if once else steps):
             at = start if at_start else w
-            w = [move(p, d, lr) for p, d in zip(w, torch.autograd.grad(mse(at, x, y), at, create_graph=True))]
+            w = [move(p, d, lr) for p, d in zip(w, torch.autograd.grad(mse(at, x, y), at, create_graph=graph))]
         return w
     return adapt
+
+
+def _adapt_cut(w, x, y, lr, steps):
+    for step in range(steps):
+        w = [(p - lr * d).detach().requires_grad_() for p, d in zip(w, torch.autograd.grad(mse(w, x, y), w))]
+    return w
+
+
+def _slope(adapted, w, *rest):
+    """How the sum of all squared new weights depends on the start: what the graph of an answer knows."""
+    value = sum((p ** 2).sum() for p in adapted)
+    if not getattr(value, "requires_grad", False):
+        return [torch.zeros_like(p) for p in w]
+    found = torch.autograd.grad(value, w, allow_unused=True)
+    return [torch.zeros_like(p) if d is None else d for p, d in zip(w, found)]
 
 
 def _adapt_in_place(w, x, y, lr, steps):
@@ -153,13 +169,13 @@ adapt = Exercise(
     reference=adapt,
     cases=_adapt_cases,
     mistakes=[
-        Mistake(_adapt(lambda p, d, lr: p - lr * d, at_start=True),
+        Mistake(_adapt(at_start=True),
                 "Right at the first step. But at the second you ask for the slope at the start again. As the weights move "
                 "the slope changes: take the gradient at the weights of this step, by the weights of this step."),
         Mistake(_adapt_from_start,
                 "Each step starts again from the first weights: only the last step counts. Let `w` become the new list, "
                 "so that the next step goes on from there."),
-        Mistake(_adapt(lambda p, d, lr: p - lr * d, once=True),
+        Mistake(_adapt(once=True),
                 "You take one step, however many were asked for. The `return` stands outside the loop."),
         Mistake(_adapt(lambda p, d, lr: p + lr * d),
                 "You go uphill: the gradient points to where the loss grows."),
@@ -169,7 +185,15 @@ adapt = Exercise(
         Mistake(_adapt_in_place,
                 "Right numbers, but you changed the weights you were given. They are the start of *every* task: the next "
                 "task would begin where this one ended. Make a list of new tensors."),
+        Mistake(_adapt(graph=False),
+                "Right numbers. But differentiate your new weights by the old ones, and the inner gradient counts as a "
+                "constant: its graph is missing. Nothing warned you. Which option of `torch.autograd.grad` keeps it?"),
+        Mistake(_adapt_cut,
+                "Right numbers, but no path leads from the new weights back to the old ones: something cuts it "
+                "(`.detach()`, `.data`, a new tensor made from numbers, an optimiser that changes a copy). Nobody could "
+                "differentiate through your steps."),
     ],
+    probe=_slope,
     hints=[
         "Two lines: first the slope of the support loss, then one step of descent for each weight. Which function gives "
         "the loss?",
@@ -185,7 +209,7 @@ adapt = Exercise(
 loop = Order(
     name="loop",
     lines={
-        "A": "        total = total + loss(theta, query)",
+        "A": "        total = total + loss(theta, query) / B",
         "B": "    for support, query in draw():",
         "C": "        w = adapt(w, support)",
         "D": "for update in range(updates):",
@@ -242,6 +266,16 @@ def _meta(outer=lambda w, theta, task: mse(theta, *task[2:]), inner=lambda task:
     return meta_grad
 
 
+def _meta_at_theta(w, tasks, lr, steps, order):
+    for sx, sy, qx, qy in tasks:
+        theta = w
+        for step in range(steps):
+            g = torch.autograd.grad(mse(theta, sx, sy), theta, create_graph=True)
+            theta = [p - lr * d for p, d in zip(theta, g)]
+        total = mse(theta, qx, qy) / len(tasks)
+    return list(torch.autograd.grad(total, theta))
+
+
 def _meta_grad_cases(generator):
     cases = []
     for sizes, lr, steps, shots in (([1, 3, 1], 0.2, 1, (4, 5)), ([2, 4, 3], 0.3, 3, (3, 6, 2))):
@@ -265,6 +299,9 @@ meta_grad = Exercise(
                 "Let `create_graph` depend on `order`."),
         Mistake(_meta(second=lambda order: order == 1),
                 "The two orders are exchanged: order 2 is the one that keeps the graph of the inner gradients."),
+        Mistake(_meta_at_theta,
+                "You differentiate by theta, the last task's adapted weights. It is the start that is to move, and all "
+                "tasks hang on it: differentiate the total by w."),
         Mistake(_meta(outer=lambda w, theta, task: mse(theta, *task[:2])),
                 "You take the loss of the *support* set at the adapted weights. Then the start learns to fit the examples, "
                 "not to answer the queries."),
@@ -351,6 +388,9 @@ reptile = Exercise(
         Mistake(_reptile(lambda p, t, eps: p + eps * (t - p).sum(0)),
                 "You add the ways to all tasks where you should average them: with many tasks one step would overshoot "
                 "them all."),
+        Mistake(_reptile(lambda p, t, eps: p + eps * (t.sum(0) - p)),
+                "You walk towards the sum of the adapted weights. It is as many times too long as there are tasks: take "
+                "their mean."),
         Mistake(_reptile(lambda p, t, eps: t.mean(0)),
                 "You jump all the way to the mean of the adapted weights (that is eps = 1). Go the share eps of the way."),
         Mistake(_reptile(lambda p, t, eps: p + eps * t.mean(0)),
@@ -403,7 +443,7 @@ def _metasgd_cases(generator):
     cases = []
     for sizes, shots in (([1, 3, 1], (4, 5)), ([2, 3, 4, 3], (3, 6, 2))):
         w = weights(sizes, generator)
-        alpha = [(0.05 + 0.3 * torch.rand(p.shape, generator=generator, dtype=p.dtype)).requires_grad_() for p in w]
+        alpha = [(0.3 * torch.rand(p.shape, generator=generator, dtype=p.dtype) - 0.05).requires_grad_() for p in w]
         cases.append((w, alpha, [_task(generator, sizes[0], sizes[-1], s, 4 + i) for i, s in enumerate(shots)]))
     return cases
 
@@ -416,6 +456,9 @@ metasgd_grad = Exercise(
         Mistake(_metasgd(graph=False),
                 "The rates' gradients are right, the weights' are first order: the inner gradient counts as a constant. "
                 "Keep its graph."),
+        Mistake(_metasgd(step=lambda p, a, d: p - a.abs() * d),
+                "You make all rates positive. Nothing asks for it: a learned rate may become negative, and then the step "
+                "goes uphill in that weight."),
         Mistake(_metasgd(step=lambda p, a, d: p - a.mean() * d),
                 "You use one rate for all weights of a tensor (the mean). Each weight has its own: `a` has the shape of `p`."),
         Mistake(_metasgd(after=lambda gw, ga: (gw, [g.sum().expand_as(g) for g in ga])),
@@ -442,9 +485,9 @@ metasgd_grad = Exercise(
 COPY = Quiz("Five steps gave exactly the result of one. Which line is the culprit?", [
     ("`fast = net.parameters()`", True, "It is no list and no copy. It is a generator over the net's own tensors: used up "
                                         "after the first pass, and writing to them writes to the net."),
-    ("`p.data -= lr * g`", False, "It is the accomplice: it writes into the net's own tensors. But if `fast` were a list, "
+    ("`p.data -= lr * d`", False, "It is the accomplice: it writes into the net's own tensors. But if `fast` were a list, "
                                   "steps 2 to 5 would at least be taken."),
-    ("`torch.autograd.grad(loss, net.parameters())`", False, "Here a new generator is made at each step, and grad reads "
+    ("`torch.autograd.grad(F.mse_loss(net(x), y), net.parameters())`", False, "Here a new generator is made at each step, and grad reads "
                                                              "it once: no harm."),
 ])
 

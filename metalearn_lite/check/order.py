@@ -3,12 +3,15 @@ import re
 from dataclasses import dataclass
 
 from ..widgets import inline
+from . import progress
 from .report import Report, Verdict, show
 
 
 @dataclass(eq=False)
 class Order:
-    """``order("ACB")`` displays the verdict. Showing the object itself (last line of a cell) lists the lines.
+    """``order("ACB")`` displays the verdict and records it, as an Exercise does.
+
+    Showing the object itself (last line of a cell) lists the lines.
 
     name:     of the exercise
     lines:    letter -> line of code, indentation included; lines that do not belong are allowed
@@ -35,6 +38,8 @@ class Order:
 
     def __call__(self, answer=""):
         verdict = self.verdict(answer)
+        if verdict.status != "open":
+            progress.record(self, verdict.status == "right")
         solution = None if verdict.status == "open" else self._program(self._rights()[0])
         show(Report(self.name, verdict, "", self.hints, solution))
 
