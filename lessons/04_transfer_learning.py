@@ -17,10 +17,10 @@
 # 1. pretrain an embedding by plain classification, cut off its head, and use it on new classes with a centroid or a
 #    linear probe;
 # 2. say exactly what is frozen in a "frozen" network, and show it: weights, batch norm, dropout;
-# 3. fine-tune all of a network or a part of it, with a rate for each layer, and say when that pays;
+# 3. fine-tune all of a network or a part of it, with a rate for each layer, and say against which rival that pays;
 # 4. measure a remedy against over-fitting, with and without, on the same tasks;
 # 5. show negative transfer, and say where it comes from;
-# 6. compare transfer and meta-learning at equal compute, and say what they share;
+# 6. compare transfer and meta-learning at equal updates, and say what they share;
 # 7. find three silent bugs of transfer learning by evidence.
 #
 # **You need** the [primer](primer_pytorch.ipynb), [lesson 00](00_what_is_a_task.ipynb) and
@@ -29,18 +29,20 @@
 # | section | read and run | exercise |
 # |---|---|---|
 # | Warm-up | 3 min | |
-# | 1 A network that reads 765 letters | 6 min | 4 min |
-# | 2 What "frozen" means | 6 min | 4 min |
-# | 3 Fine-tuning | 7 min | 3 min |
-# | 4 Four remedies, each with and without | 5 min | 4 min |
-# | 5 The lab | 6 min | |
-# | 6 Negative transfer | 4 min | |
-# | 7 Transfer and meta-learning | 6 min | |
-# | 8 Bug hunts | 5 min | 6 min |
-# | 9 What the numbers say | 4 min | 3 min |
+# | 1 A network that reads 765 letters | 9 min | 4 min |
+# | 2 What "frozen" means | 9 min | 5 min |
+# | 3 Fine-tuning | 17 min | 3 min |
+# | 4 Four remedies, each with and without | 10 min | 5 min |
+# | 5 The lab | 8 min | |
+# | 6 Negative transfer | 7 min | |
+# | 7 Transfer and meta-learning | 8 min | |
+# | 8 Bug hunts | 10 min | 5 min |
+# | 9 What the numbers say | 7 min | 2 min |
+# | Closed book | 5 min | |
 #
-# That is 75 minutes. Section 10 (a large network on photographs) is optional and needs a download. The computer needs
-# about a minute and a half in all. An exercise left open stops nothing: the cells below it run on the library's
+# That is about two hours: two sittings, with a break after section 4. Section 10 (a large network on photographs) is
+# optional and needs a download. The computer needs
+# about two minutes in all. An exercise left open stops nothing: the cells below it run on the library's
 # version.
 #
 # [contents](index.ipynb) · [previous: 03 Memory networks](03_memory_networks.ipynb) ·
@@ -61,6 +63,7 @@ from metalearn_lite.evaluate import Table, embed_dataset, meta_test, paired_diff
 from metalearn_lite.train import meta_train
 
 torch.set_printoptions(precision=2, sci_mode=False)
+torch.set_num_threads(1)                            # small batches: a second thread would mostly wait
 LONG = False                                        # True: run section 10, which downloads 700 MB
 
 
@@ -102,6 +105,7 @@ network = transfer.Classifier(nets.Conv4(width=32, generator=seeded(0)), 765, ge
 for name in ("embed", "head"):
     part = getattr(network, name)
     print(f"{name:6} {sum(p.numel() for p in part.parameters()):,} parameters")
+network.eval()
 print("x", tuple(batch.x.shape), " z", tuple(network.embed(batch.x).shape), " logits", tuple(network(batch.x).shape))
 
 # %% [markdown]
@@ -118,7 +122,7 @@ guess_transfer
 # **Pretraining** is the loop of lesson 00 with another draw and another objective: the cross-entropy over 765 classes.
 
 # %% tags=["nbval-ignore-output"]
-PRETRAINING = 900                                   # updates
+PRETRAINING = 800                                   # updates
 history = meta_train(network, draw_batch, transfer.classification, updates=PRETRAINING, lr=0.003, decay=True)
 print(f"{history.updates} updates, {history.seconds:.0f} s")
 figures.curve({"cross-entropy over 765 letters": history.loss}, "update", "loss (blind guessing: 6.64)", smooth=30)
@@ -130,7 +134,7 @@ figures.curve({"cross-entropy over 765 letters": history.loss}, "update", "loss 
 strangers = [val_letters.class_names.index(name) for name in
              [next(n for n, g in zip(val_letters.class_names, val_letters.groups) if g == k) for k in range(6)]]
 x = val_letters.items[strangers, 0][:, None] / 255                                        # (6, 1, 28, 28)
-with torch.no_grad():
+with torch.no_grad():                               # (meta_train leaves a network in eval() mode)
     said = [train_letters.class_names[c] for c in network(x).argmax(1)]                   # (6, 765) -> (6,)
 for stranger, name in zip(strangers, said):
     print(f"{val_letters.class_names[stranger]:28} is read as {name}")
@@ -179,9 +183,9 @@ class Centroid(nn.Module):
         return torch.stack([checked_centroid_logits(*task, n) for task in zip(support_z, support_y, query_z)])
 
 
-def score(learner, letters, shot, tasks=600, way=5):
+def score(learner, letters, shot, tasks=600, way=5, seed=7):
     """The same tasks for everyone: they depend on the seed, and on the numbers of classes and drawings, only."""
-    return meta_test(learner, EpisodeSampler(letters, way, shot, 15, 25, seeded(7)), tasks)
+    return meta_test(learner, EpisodeSampler(letters, way, shot, 15, 25, seeded(seed)), tasks)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -194,11 +198,29 @@ first = {"pixels": score(metric.NearestNeighbour(), val_letters, 1),
 display(guess_transfer.reveal(round(100 * first["pretrained, centroid"].mean)))
 figures.bars(first, chance=0.2)
 
+# %% tags=["nbval-ignore-output"]
+for name, vectors in (("untrained", val_untrained), ("pretrained", val_vectors)):
+    first_drawing, second = vectors.items[:, 0], vectors.items[:, 1]                      # (244, 32) each
+    same, other = (F.cosine_similarity(first_drawing, z).mean() for z in (second, second.roll(1, 0)))
+    print(f"{name:10} cosine of two drawings of one letter {same:.2f}, of two letters {other:.2f}")
+
 # %% [markdown]
 # **Explain.** No task, no support set, no query was in that training. But to tell 765 letters apart with one linear
-# layer, the network had to bring the drawings of one letter close together, and those of different letters apart. A
-# centroid needs nothing else. This baseline is simple and strong (Wang et al. 2019; Y. Chen et al. 2020), and it was
-# overlooked for years.
+# layer, the network had to bring the drawings of one letter close together, and those of different letters apart: that
+# is what the cosines show, on letters it never saw. A centroid needs nothing else. This baseline is simple and strong
+# (Wang et al. 2019; Y. Chen et al. 2021).
+#
+# One embedding can also carry several heads at once. That is **multi-task learning** with shared parameters: here a
+# second head names the script of a letter, and the sum of two losses would train one embedding for both questions. (Our
+# pretraining is the case of one head.)
+
+# %% tags=["nbval-ignore-output"]
+script_of, z = torch.as_tensor(train_letters.groups), network.embed(batch.x)              # (765,), (64, 32)
+torch.manual_seed(0)
+script_head = nn.Linear(32, int(script_of.max()) + 1)
+shared_loss = F.cross_entropy(network.head(z), batch.y) + F.cross_entropy(script_head(z), script_of[batch.y])
+print("heads for", network.head.out_features, "letters and", script_head.out_features, "scripts; loss",
+      round(shared_loss.item(), 2))
 
 # %% [markdown]
 # ## 2 What "frozen" means
@@ -224,27 +246,29 @@ display(guess_probe.reveal("about equal" if abs(lead) < 2 else f"several points 
 Table(frozen_rows, "validation scripts, 5-way, 200 tasks")
 
 # %% [markdown]
-# **Explain.** On new scripts a fitted head gains nothing over the means: the paired differences are within half a point
-# of 0. One example of a class says where the class is, and little about which of the 32 numbers matter. Keep the probe
+# **Explain.** On new scripts a fitted head gains nothing over the means, and with one shot it even loses a little. One
+# example of a class says where the class is, and little about which of the 32 numbers matter. Keep the probe
 # in mind for section 3, where the target lies farther away.
 #
 # Now to the word itself. "I froze the network" usually means: no gradient. Batch norm and dropout have another opinion.
 # Batch norm first, on three numbers. In `train()` mode it subtracts the mean of *this batch* and divides by its
-# deviation, and notes both in **running averages**. In `eval()` mode it uses the averages, and notes nothing.
+# standard deviation, and notes both in **running averages**. In `eval()` mode it uses the averages, and notes nothing.
 
 # %%
 norm = nn.BatchNorm1d(1)
 v = torch.tensor([[1.0], [2.0], [6.0]])                           # (3, 1): mean 3
+company = torch.tensor([[1.0], [0.0], [-1.0]])                    # mean 0
 print("train():", norm(v).detach().flatten(), "  running mean now", norm.running_mean)
-print("the 1.0 in other company:", norm(torch.tensor([[1.0], [0.0], [-1.0]])).detach()[0])
-print("eval(): ", norm.eval()(v).detach().flatten(), "  running mean still", norm.running_mean)
+print("train():", norm(company).detach().flatten(), "  running mean now", norm.running_mean)
+print("eval():", norm.eval()(v).detach().flatten(), "  running mean now", norm.running_mean)
 drop = nn.Dropout(0.5)
 torch.manual_seed(0)
 print("dropout, train():", drop(torch.ones(6)), "  eval():", drop.eval()(torch.ones(6)))
 
 # %% [markdown]
-# The same 1.0 became two different numbers: in `train()` mode a value depends on its company. And the running mean was
-# written without any optimiser.
+# The 1.0 in front became two different numbers: in `train()` mode a value depends on its company. And the running mean
+# was written without any optimiser: each call in `train()` mode moves it a tenth of the way to the mean of the batch,
+# 0.1 · 3 = 0.30, then 0.9 · 0.30 = 0.27. `eval()` leaves it.
 #
 # A colleague wants to use our network on **digits**: real handwriting (MNIST), by people's pens and not by our
 # simulated drawers. He freezes every parameter, forgets `eval()`, and lets 30 batches of digits run through.
@@ -343,9 +367,10 @@ def fine_tune(embed, task, rate, steps, at=()):
     head = nn.Linear(32, int(y.max()) + 1)
     nn.init.zeros_(head.weight), nn.init.zeros_(head.bias)
     tuned = nn.ModuleDict({"embed": copy.deepcopy(embed), "head": head}).eval()      # averages stay as they are
-    named = {name: p.requires_grad_(name in rate) for name, p in tuned.named_parameters()}
-    groups = [{"params": [named[name] for name in rate if rate[name] == lr], "lr": lr} for lr in set(rate.values())]
-    optimiser, accuracies = torch.optim.SGD(groups, momentum=0.9), []
+    for name, p in tuned.named_parameters():
+        p.requires_grad_(name in rate)
+    groups = [{"params": [p], "lr": rate[name]} for name, p in tuned.named_parameters() if name in rate]
+    optimiser, accuracies = torch.optim.SGD(groups, lr=0.0, momentum=0.9), []         # each group has its own rate
     for step in range(1, steps + 1):
         loss = F.cross_entropy(tuned["head"](tuned["embed"](x)), y)                  # the whole support at once
         optimiser.zero_grad()
@@ -392,30 +417,108 @@ def rate_of(mode, lr, decay=1.0):
 
 print({name: round(value, 4) for name, value in rate_of("all", 0.1, 2.6).items() if "weight" in name})
 
+
 # %%
-guess_depth = widgets.Predict("5-way 5-shot digits. What is best: train the head only, the head and the last block, "
-                              "all layers, or all layers from random weights?",
-                              ["head", "last block", "all", "all, from random weights"])
-guess_depth
-
-
-# %% tags=["nbval-ignore-output"]
 def single_tasks(shot, count, seed, letters=tune_digits, query=15):
     """A list of single tasks, each (support x, y, query x, y) without a batch dimension."""
     draw = EpisodeSampler(letters, 5, shot, query, 1, seeded(seed))
     return [tuple(t[0] for t in draw()) for _ in range(count)]
 
 
-LR, LR_SCRATCH, STEPS = 0.01, 0.1, 10
-scratch = nets.Conv4(width=32, norm="task", generator=seeded(3))  # random weights; its norm uses the batch at hand
-torch.set_num_threads(1)                                          # batches are small now: a second thread only waits
-settings = {"head": (network.embed, rate_of("head", LR)), "last block": (network.embed, rate_of("last block", LR)),
-            "all": (network.embed, rate_of("all", LR)),
-            "all, falling rates": (network.embed, rate_of("all", 2 * LR, 2.6)),
-            "all, from random weights": (scratch, rate_of("all", LR_SCRATCH))}
-five_shot = single_tasks(5, 16, seed=1)
-depth = {name: torch.tensor([fine_tune(embed, task, rate, STEPS, [STEPS])[0][0] for task in five_shot])
-         for name, (embed, rate) in tqdm(settings.items())}        # each (16,): one accuracy a task
+# %% [markdown]
+# One task at a time costs a seventh of a second, too much for hundreds of tasks. Two thoughts make it fast. **First:**
+# if only the last block and the head are trained, the three blocks below are the same for all, so each image passes
+# through them once. What we keep of it are the four 3x3 patches at which the last convolution looks (its pooling uses
+# four places). On patches a convolution is a plain matrix product. **Second:** give each task its own copy of the
+# weights, in tensors with a task dimension B, and add up the losses. No task's loss contains another task's weights, so
+# the gradient of the sum is each task's own gradient.
+
+# %%
+class Patches(nn.Module):
+    def forward(self, z):                                         # (n, 32, 3, 3) -> (n, 4, 288)
+        z = F.pad(z, (1, 1, 1, 1))
+        return torch.stack([z[:, :, i:i + 3, j:j + 3].flatten(1) for i in (0, 1) for j in (0, 1)], 1)
+
+
+lower = nn.Sequential(*network.embed.blocks[:12], Patches())      # blocks 0, 1, 2
+conv, norm3 = network.embed.blocks[12], network.embed.blocks[13]  # the last block
+NEW_HEAD = [torch.zeros(32, 5), torch.zeros(1, 5)]
+LAST_BLOCK = [p.detach() for p in (conv.weight.flatten(1).T, conv.bias[None], norm3.weight[None], norm3.bias[None])]
+
+
+def last_block(p, x, drop=0.0):                                   # (B, n, 1152) -> logits (B, n, 5)
+    W, b, gain, shift, V, c = p                                   # W (B, 288, 32), ..., V (B, 32, 5)
+    z = x.unflatten(-1, (4, 288)).flatten(1, 2) @ W + b           # convolution: (B, 4n, 32)
+    z = (z - norm3.running_mean) * torch.rsqrt(norm3.running_var + norm3.eps) * gain + shift      # norm, as in eval()
+    z = z.unflatten(1, (-1, 4)).amax(2).relu()                    # pooling, ReLU: (B, n, 32)
+    return F.dropout(z, drop) @ V + c                             # head; drop = 0 but for section 4
+
+
+# %%
+def new_head(p, z, drop=0.0):                                     # (B, n, 32) -> logits (B, n, 5)
+    return F.dropout(z, drop) @ p[0] + p[1]
+
+
+def tune_many(net, start, x, y, query, lr, at, drop=0.0, decay=0.0, versions=1):
+    """x (B, S, D), y (B, S), query (B, Q, D) -> logits (B, Q, 5), after each number of steps in `at`"""
+    own = [t.expand(len(y), *t.shape).clone().requires_grad_() for t in start]       # a copy for each task
+    optimiser, found = torch.optim.SGD(own, lr, momentum=0.9, weight_decay=decay), []
+    x, query = x.unflatten(-1, (versions, -1)), query.unflatten(-1, (versions, -1))[:, :, 0]
+    for step in range(max(at) + 1):
+        if step in at:
+            found.append(net([t.detach() for t in own], query))
+        pick = torch.randint(versions, (*y.shape, 1, 1)).expand(-1, -1, 1, x.shape[3])            # versions: section 4
+        logits = net(own, x.gather(2, pick)[:, :, 0], drop)                          # (B, S, 5)
+        loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
+        optimiser.zero_grad(), loss.backward(), optimiser.step()
+    return found
+
+
+# %% [markdown]
+# Is it the same? One task, ten steps, by `fine_tune` and by `tune_many`:
+
+# %% tags=["nbval-ignore-output"]
+LR, STEPS = 0.01, 30
+kept = embed_dataset(lower, tune_digits)                          # (10, 250, 1152)
+x5, y5, query_x5, query_y5 = single_tasks(5, 1, seed=1)[0]
+_, by_hand = fine_tune(network.embed, (x5, y5, query_x5, query_y5), rate_of("last block", LR), 10)
+x5_kept, _, query_kept, _ = EpisodeSampler(kept, 5, 5, 15, 1, seeded(1))()
+many, = tune_many(last_block, LAST_BLOCK + NEW_HEAD, x5_kept, y5[None], query_kept, LR, [10])
+with torch.no_grad():
+    print("the same logits:", torch.allclose(by_hand["head"](by_hand["embed"](query_x5)), many[0], atol=1e-3))
+
+# %% [markdown]
+# For comparison we need training **from scratch**: a network with random weights, trained on the support set alone. On
+# hundreds of tasks it is a small one, two layers on the pixels. A second one, `Conv4` with random weights, comes on a
+# few tasks. Its random weights have no useful running averages, so it normalises with the batch at hand
+# (`norm="task"`): support or queries, all of them together. (That can help it. Section 6 and bug hunt 3 measure it.)
+
+# %%
+first_layer = nets.mlp([784, 32, 5], seeded(5))[0]
+TWO_LAYERS = [first_layer.weight.detach().T, first_layer.bias.detach()[None], *NEW_HEAD]
+SCRATCH_LR = 0.1                                                  # both rates: tried on these digits
+
+
+def two_layers(p, x, drop=0.0):                                   # (B, n, 784) -> logits (B, n, 5)
+    W, b, V, c = p
+    return F.dropout((x @ W + b).relu(), drop) @ V + c
+
+
+def score_tuned(net, start, letters, shot, lr=LR, at=(STEPS,), tasks=600, seed=7, **remedy):
+    """-> (len(at), tasks): accuracies on the tasks of `score`, after each number of steps in `at`"""
+    draw, rows = EpisodeSampler(letters, 5, shot, 15, 25, seeded(seed)), []
+    for _ in range(tasks // 25):
+        x, y, query, query_y = draw()
+        answers = [logits.argmax(-1) for logits in tune_many(net, start, x, y, query, lr, at, **remedy)]
+        rows.append(torch.stack([(a == query_y).double().mean(1) for a in answers]))
+    return torch.cat(rows, 1)
+
+
+# %%
+guess_depth = widgets.Predict("5-way 5-shot digits. Which is best: the frozen probe, a new head after 10 steps, "
+                              "or the last block with a new head after 10 steps?",
+                              ["frozen probe", "new head", "last block", "no clear winner"])
+guess_depth
 
 
 # %%
@@ -430,48 +533,69 @@ def with_interval(a):
 
 
 # %% tags=["nbval-ignore-output"]
-frozen_five = meta_test(Centroid(), EpisodeSampler(digit_vectors, 5, 5, 15, 1, seeded(1)), 16).per_task    # (16,)
-best = max(depth, key=lambda name: depth[name].mean())
-display(guess_depth.reveal("all" if best == "all, falling rates" else best))
-Table([{"what is trained": name,
-        "parameters": 165 + sum(network.state_dict()[n].numel() for n in rate if n.startswith("embed.")),
-        "accuracy, %": with_interval(depth[name]), "over the frozen centroid": gain(depth[name], frozen_five)}
-       for name, (_, rate) in settings.items()],
-      f"digits, 5-way 5-shot, {STEPS} steps, 16 tasks; frozen centroid {with_interval(frozen_five)}")
+def best_of(found, otherwise="no clear winner"):
+    """The name that is surely ahead of every other: each paired interval above 0. Else `otherwise`."""
+    best = max(found, key=lambda name: found[name].mean())
+    gaps = [100 * (found[best] - a) for name, a in found.items() if name != best]
+    return best if all(d.mean() > 1.96 * d.std() / len(d) ** 0.5 for d in gaps) else otherwise
+
+
+depth = {"frozen centroid": score(Centroid(), digit_vectors, 5).per_task,
+         "frozen probe": score(probe, digit_vectors, 5).per_task}
+digit_pixels = embed_dataset(nn.Flatten(), tune_digits)
+depth["new head", 10], depth["new head", 30] = score_tuned(new_head, NEW_HEAD, digit_vectors, 5, at=(10, 30))
+depth["last block", 10], depth["last block", 30] = score_tuned(last_block, LAST_BLOCK + NEW_HEAD, kept, 5, at=(10, 30))
+depth["two layers from scratch", 30], = score_tuned(two_layers, TWO_LAYERS, digit_pixels, 5, lr=SCRATCH_LR)
+display(guess_depth.reveal(best_of({"frozen probe": depth["frozen probe"], "new head": depth["new head", 10],
+                                    "last block": depth["last block", 10]})))
+Table([{"method": name if isinstance(name, str) else f"{name[0]}, {name[1]} steps", "accuracy, %": with_interval(a),
+        "over the centroid": gain(a, depth["frozen centroid"]), "over the probe": gain(a, depth["frozen probe"])}
+       for name, a in depth.items()], "digits, 5-way 5-shot, 600 tasks")
 
 # %% [markdown]
-# **Explain.** Whatever starts from the pretrained weights lands within about a point, and a point or so above the frozen
-# centroid. The new head alone gets there, as the probe did. With 25 images and ten steps the other 28,000 parameters
-# find little more. So before you credit the layers, compare with the **probe**, not only with the centroid. Rates that
-# fall towards the pixels do no harm (here the head's own rate is doubled). Random weights stay below even the centroid.
+# **Explain.** After ten steps the probe is ahead of both, and it has not moved a layer. After thirty steps the last block
+# comes level with it; the new head alone does not. Against the frozen *centroid* alone, fine-tuning would seem to be
+# worth almost three points. So before you credit the layers, compare with the **probe**. Two layers from scratch stay more
+# than ten points below a network that was never touched.
+#
+# What about all layers? That is `fine_tune`, one task after the other, so here is a small table: ten steps, ten tasks.
+
+# %% tags=["nbval-ignore-output"]
+scratch = nets.Conv4(width=32, norm="task", generator=seeded(3))
+settings = {"last block": (network.embed, rate_of("last block", LR)), "all": (network.embed, rate_of("all", LR)),
+            "all, twice the rate": (network.embed, rate_of("all", 2 * LR)),
+            "all, twice the rate, falling": (network.embed, rate_of("all", 2 * LR, 2.6)),
+            "all, from random weights": (scratch, rate_of("all", SCRATCH_LR))}
+few_tasks = single_tasks(5, 10, seed=1)
+layers_tuned = {name: torch.tensor([fine_tune(embed, task, rate, 10, [10])[0][0] for task in few_tasks])
+                for name, (embed, rate) in tqdm(settings.items())}        # each (10,): one accuracy a task
+Table([{"what is trained": name,
+        "parameters": 165 + sum(network.state_dict()[n].numel() for n in rate if n.startswith("embed.")),
+        "accuracy, %": with_interval(layers_tuned[name]),
+        "over last block": gain(layers_tuned[name], layers_tuned["last block"])}
+       for name, (_, rate) in settings.items()], "digits, 5-way 5-shot, 10 steps, 10 tasks only")
+
+# %% [markdown]
+# Ten tasks cannot tell the first four rows apart: each interval contains 0. So nothing is shown for training all layers
+# here, nor for or against rates that fall towards the pixels. `Conv4` from random weights is clearly behind.
 #
 # Both rates, 0.01 and 0.1, were found by trying a few on these digits. What if you take the larger one for both? Four
 # tasks, all layers:
 
 # %% tags=["nbval-ignore-output"]
 for lr in (0.001, 0.01, 0.1):
-    few = [fine_tune(network.embed, task, rate_of("all", lr), STEPS, [1, 10])[0] for task in five_shot[:4]]
+    few = [fine_tune(network.embed, task, rate_of("all", lr), 10, [1, 10])[0] for task in few_tasks[:4]]
     after_one, after_ten = 100 * torch.tensor(few).mean(0)
     print(f"pretrained, rate {lr:<5}   after 1 step {after_one:.0f} %   after 10 steps {after_ten:.0f} %")
+print(f"mean length of the 32 numbers of a digit: {digit_vectors.items.norm(dim=-1).mean():.0f}")
+
 
 # %% [markdown]
 # A failure to remember. (After one step all three agree. The head was zero, so no gradient came through it, and only
-# the head has moved.) At rate 0.1 the first steps tear the pretrained layers apart, and ten steps leave less than the
-# frozen network had for nothing. What took 900 updates to learn is gone after a few. (Lesson 01: a rate is large or
-# small against the curvature. The 32 numbers are large, with a length of 20 to 30, and so is the curvature.)
-#
-# `transfer.FineTune` is the same loop as a learner of this course, for a batch of tasks. Is it really the same? One
-# task, by your hand and by the library:
-
-# %%
-x5, y5, query_x5, query_y5 = five_shot[0]
-_, by_hand = fine_tune(network.embed, five_shot[0], rate_of("all", LR), 3)
-rate_tensors = {name: torch.tensor(value) for name, value in rate_of("all", LR).items()}
-library = transfer.FineTune(network.embed, optim.SGD(lr=rate_tensors, momentum=0.9), steps=3)
-with torch.no_grad():
-    logits = by_hand["head"](by_hand["embed"](query_x5)), library(x5[None], y5[None], query_x5[None])[0]
-print("the same logits:", torch.allclose(*logits, atol=1e-3))
-
+# the head has moved, each time in the same direction: a hundred times the rate makes all logits a hundred times as large,
+# and the largest stays the largest.) At rate 0.1 the first steps tear the pretrained layers apart, and ten steps leave chance.
+# What took 800 updates to learn is gone after a few. (Lesson 01: a rate is large or
+# small against the curvature. The 32 numbers are large, as their length shows, and so is the curvature.)
 
 # %% [markdown]
 # ## 4 Four remedies, each with and without
@@ -503,76 +627,121 @@ checked_early_stop = lesson04.early_stop(early_stop)
 
 
 # %% [markdown]
-# See it at work on one task: four examples of each class train all layers, the fifth is held out.
+# First the disease. Loss on the support set and on the queries while the last block and the head are trained, and while
+# two layers are trained from scratch. 50 tasks, 60 steps.
 
 # %% tags=["nbval-ignore-output"]
-def watched(embed, task, rate, steps):
-    """-> the held-out loss after each step (the last example of each class is held out)."""
-    x, y, query_x, query_y = task
-    held = torch.arange(len(y)) % 5 == 4
-    losses = []
-    for step in range(1, steps + 1):
-        _, tuned = fine_tune(embed, (x[~held], y[~held], query_x, query_y), rate, step)
-        with torch.no_grad():
-            losses.append(F.cross_entropy(tuned["head"](tuned["embed"](x[held])), y[held]).item())
-    return losses
+def losses_on(net, start, letters, lr):
+    """-> mean loss after 0, 1, .., 60 steps on the support set and on the queries, (61,) each; 50 tasks"""
+    x, y, query, query_y = EpisodeSampler(letters, 5, 5, 15, 50, seeded(1))()
+    found = torch.stack(tune_many(net, start, x, y, torch.cat([x, query], 1), lr, range(61)))     # (61, 50, 100, 5)
+    return [F.cross_entropy(part.flatten(0, 2), labels.repeat(61, 1).flatten(), reduction="none")
+            .unflatten(0, (61, -1)).mean(1) for part, labels in ((found[:, :, :25], y), (found[:, :, 25:], query_y))]
 
 
-held_out = watched(network.embed, five_shot[2], rate_of("all", LR), STEPS)
-best_step, stop_step = checked_early_stop(held_out, 3)
-print([round(loss, 2) for loss in held_out])
-print(f"patience 3: stop after step {stop_step + 1}, keep the weights after step {best_step + 1}")
+disease = {"last block": losses_on(last_block, LAST_BLOCK + NEW_HEAD, kept, LR),
+           "from scratch": losses_on(two_layers, TWO_LAYERS, digit_pixels, SCRATCH_LR)}
+for name, (support_loss, query_loss) in disease.items():
+    print(f"{name:12} after 60 steps: support {support_loss[-1]:.2f}, queries {query_loss[-1]:.2f}   "
+          f"least on queries {query_loss.min():.2f}, at step {query_loss.argmin()}")
+figures.curve({f"{name}, {part}": a for name, both in disease.items() for part, a in zip(("support", "queries"), both)},
+              "step", "cross-entropy (blind: 1.61)")
+
+# %% [markdown]
+# From scratch you see the disease: the loss on the support set goes to 0, and the loss on the queries, after its least at
+# about step 20, doubles. From the pretrained weights the query loss hardly turns at all. There is not much to remedy: 25
+# images, thousands of trained parameters, and next to no over-fitting.
+#
+# Now early stopping, by your function: four examples of each class train, the fifth is held out. `tune_many` gives the
+# answers after each step; the losses on the held-out five choose one.
+
+# %% tags=["nbval-ignore-output"]
+REMEDY_TASKS = 100
+
+
+def stopped_early(net, start, letters, lr, tasks=REMEDY_TASKS, patience=5):
+    """-> accuracies (2, T) where at most 10 or 60 steps were allowed, and the held-out losses (61, T)"""
+    draw, held, right, losses = EpisodeSampler(letters, 5, 5, 15, 25, seeded(7)), torch.arange(25) % 5 == 4, [], []
+    for _ in range(tasks // 25):
+        x, y, query, query_y = draw()
+        asked = torch.cat([x[:, held], query], 1)                                    # 5 held out, 75 queries
+        found = torch.stack(tune_many(net, start, x[:, ~held], y[:, ~held], asked, lr, range(61)))
+        losses.append(-found[:, :, :5].log_softmax(-1).diagonal(dim1=2, dim2=3).mean(2))          # (61, 25)
+        right.append((found[:, :, 5:].argmax(-1) == query_y).double().mean(2))                    # (61, 25)
+    losses, right = torch.cat(losses, 1), torch.cat(right, 1)
+    best = torch.tensor([[checked_early_stop(one[:most + 1].tolist(), patience)[0] for one in losses.T]
+                         for most in (10, 60)])
+    return right.gather(0, best), losses
+
+
+_, held_out = stopped_early(last_block, LAST_BLOCK + NEW_HEAD, kept, LR, tasks=25)
+print([round(loss, 2) for loss in held_out[:, 2].tolist()][:20], "..")
+print("one task, patience 5: (best, stop) =", checked_early_stop(held_out[:, 2].tolist(), 5))
 
 # %%
-guess_remedy = widgets.Predict("Fine-tuning all layers of the pretrained network on 25 images of digits. Which remedy "
-                               "gains most?",
-                               ["weight decay", "dropout", "augmentation", "early stopping", "none gains a point"])
+guess_remedy = widgets.Predict("60 steps on 25 images of digits, last block and head, from the pretrained weights. "
+                               "Which remedy surely costs accuracy?",
+                               ["weight decay", "dropout", "augmentation", "early stopping", "none of them"])
 guess_remedy
 
 
-# %%
-def tuner(embed, lr, weight_decay=0.0, **remedy):
-    optimiser = optim.SGD(lr=lr, momentum=0.9, weight_decay=weight_decay)
-    return transfer.FineTune(embed, optimiser, STEPS, generator=seeded(0), **remedy)
+# %% [markdown]
+# Weight decay is set to take away about one per cent a step in the long run (momentum counts ten steps together).
+# Augmentation draws at each step, for each image, one of five versions: the image as it is, and four shifted and turned
+# ones, made in advance.
+
+# %% tags=["nbval-ignore-output"]
+def in_versions(embed):
+    """-> the digits with five versions of each image side by side, (10, 250, 5 D)"""
+    images, g, parts = tune_digits.items.flatten(0, 1)[:, None] / 255, seeded(0), []          # (2500, 1, 28, 28)
+    for version in range(5):
+        moved = transfer.shift_and_rotate(images, g) if version else images
+        moved = (255 * moved[:, 0]).round().to(torch.uint8).unflatten(0, (10, 250))
+        parts.append(embed_dataset(embed, tune_digits.with_items(moved)).items)      # (10, 250, D)
+    return tune_digits.with_items(torch.cat(parts, -1))
 
 
-REMEDIES = {"none": {}, "weight decay 0.01": {"weight_decay": 0.01}, "dropout 0.5": {"dropout": 0.5},
-            "augmentation": {"augment": transfer.shift_and_rotate}, "early stopping": {"patience": 3}}
+def with_and_without(net, start, letters, embed, lr):
+    """-> remedy: accuracies (2, T) after 10 and 60 steps, always on the same tasks"""
+    torch.manual_seed(0)
+    plain = dict(shot=5, lr=lr, at=(10, 60), tasks=REMEDY_TASKS)
+    found = {"none": score_tuned(net, start, letters, **plain),
+             "weight decay": score_tuned(net, start, letters, decay=0.001 / lr, **plain),
+             "dropout": score_tuned(net, start, letters, drop=0.5, **plain),
+             "augmentation": score_tuned(net, start, in_versions(embed), versions=5, **plain)}
+    found["early stopping"], _ = stopped_early(net, start, letters, lr)
+    return found
 
 
-def with_and_without(embed, lr):
-    """-> remedy: accuracies (10,), always on the same tasks"""
-    def draw():
-        return EpisodeSampler(tune_digits, 5, 5, 15, 1, seeded(1))
-    return {name: meta_test(tuner(embed, lr, **remedy), draw(), 10).per_task for name, remedy in tqdm(REMEDIES.items())}
+def remedies_table(found, caption):
+    return Table([{"remedy": name, "10 steps, %": with_interval(a[0]), "with - without": gain(a[0], found["none"][0]),
+                   "60 steps, %": with_interval(a[1]), "with - without ": gain(a[1], found["none"][1])}
+                  for name, a in found.items()], f"{caption}: digits, 5-way 5-shot, {REMEDY_TASKS} tasks, paired")
 
 
 # %% tags=["nbval-ignore-output"]
-on_pretrained = with_and_without(network.embed, LR)
-best = max(on_pretrained, key=lambda name: on_pretrained[name].mean())
-lead = 100 * (on_pretrained[best] - on_pretrained["none"]).mean()
-display(guess_remedy.reveal("none gains a point" if lead < 1 else best.removesuffix(" 0.01").removesuffix(" 0.5")))
-Table([{"remedy": name, "accuracy, %": with_interval(a), "with - without, paired": gain(a, on_pretrained["none"])}
-       for name, a in on_pretrained.items()],
-      f"from the pretrained weights: digits, 5-way 5-shot, {STEPS} steps, 10 tasks")
+on_pretrained = with_and_without(last_block, LAST_BLOCK + NEW_HEAD, kept, lower, LR)
+gaps = {name: 100 * (a[1] - on_pretrained["none"][1]) for name, a in on_pretrained.items() if name != "none"}
+costs = {name: d.mean() for name, d in gaps.items() if d.mean() < -1.96 * d.std() / len(d) ** 0.5}
+display(guess_remedy.reveal(min(costs, key=costs.get) if costs else "none of them"))
+remedies_table(on_pretrained, "last block, pretrained")
 
 # %% [markdown]
-# No remedy gains a point, and most cost some. Are the textbooks wrong? The same remedies, the same tasks, the same
-# number of steps, on random weights:
+# After ten steps none gains: dropout costs about three points and early stopping one, and what weight decay and
+# augmentation do is within a point. After sixty steps weight decay gains about a point and augmentation a little
+# less, both surely; dropout's sign is open; early stopping still costs. The number of steps decides whether there is
+# something to remedy. The same remedies and tasks, from scratch:
 
 # %% tags=["nbval-ignore-output"]
-on_scratch = with_and_without(scratch, LR_SCRATCH)
-Table([{"remedy": name, "accuracy, %": with_interval(a), "with - without, paired": gain(a, on_scratch["none"])}
-       for name, a in on_scratch.items()], f"from scratch: digits, 5-way 5-shot, {STEPS} steps, the same 10 tasks")
+on_scratch = with_and_without(two_layers, TWO_LAYERS, digit_pixels, nn.Flatten(), SCRATCH_LR)
+remedies_table(on_scratch, "two layers, from scratch")
 
 # %% [markdown]
-# **Explain.** A remedy helps against a disease. From scratch 25 images are all that the network ever sees, and
-# augmentation shows it how a digit may vary: it is the one remedy with a gain of points (ten tasks decide it only
-# just). The pretrained network knows how drawings vary from 15,300 letters. There the ten steps are themselves the
-# remedy, and noise in them only costs. Weight decay of 0.01 in ten steps moves nothing either way. Dropout doubles
-# half of the 32 numbers at each step and zeroes the rest, and ten steps do not average that out. Early stopping takes
-# away a fifth of the examples, and in 25 images a fifth is dear. (One rate, one strength of each: a smaller rate and
-# more steps might be kinder to dropout. Measure yours.)
+# **Explain.** After ten steps this network has hardly begun: dropout gains, augmentation costs eight points. After sixty,
+# weight decay gains less than a point, dropout and augmentation have an open sign, and early stopping costs four points,
+# although the query *loss* doubles in this very training. Accuracy and loss are two things: a network that grows too sure
+# of its errors need not make more of them. And holding out takes a fifth of the examples away, which in 25 is dear. (One
+# rate and one strength of each remedy, and 100 tasks. Augmentation had four versions of an image to draw from.)
 
 # %%
 lesson04.REMEDY
@@ -580,100 +749,101 @@ lesson04.REMEDY
 # %% [markdown]
 # ## 5 The lab: when does fine-tuning pay?
 #
-# Two sliders: shots, and steps of fine-tuning. In the picture are always the frozen centroid and the frozen probe (they
-# take no such steps), and training **from scratch**: the same loop on a network with random weights, at its own rate.
-# All layers, digits. The tasks are fixed; a control of its own chooses which of them you look at.
+# Two sliders: shots, and steps of fine-tuning (last block and head). In the picture are always the frozen centroid and
+# the frozen probe (they take no such steps), and two layers trained **from scratch** at their own rate. Digits. The
+# tasks are fixed by a control of their own: three draws of 50 tasks.
 #
-# **Target.** The smallest shot at which fine-tuning all layers beats the frozen centroid: the paired interval over all
-# tasks lies above 0. Or is there none? And from which shot on would you do without the pretrained network?
+# **Target.** Take 30 steps. Find a shot at which fine-tuning surely beats the frozen *centroid* in all three draws: the
+# whole interval lies above 0. Is there one at which it surely beats the frozen *probe*, too, in all three? And from how
+# many shots on does training from scratch come within ten points of fine-tuning?
 
 # %%
-guess_lab = widgets.Predict("The smallest shot at which fine-tuning all layers surely beats the frozen centroid?",
-                            ["1", "2", "5", "15", "none of these"])
+guess_lab = widgets.Predict("The smallest shot at which training from scratch comes within ten points of fine-tuning "
+                            "(30 steps each)?", ["1", "5", "15", "none of these"])
 guess_lab
 
 # %% [markdown]
 # The next cell computes what the sliders show.
 
 # %% tags=["nbval-ignore-output"]
-LAB_SHOTS, LAB_STEPS, LAB_TASKS = [1, 2, 5, 15], [1, 2, 4, 7, 10], 12
+LAB_SHOTS, LAB_STEPS, LAB_DRAWS, LAB_TASKS = [1, 5, 15], [1, 3, 10, 30], {"A": 10, "B": 11, "C": 12}, 50
 lab_runs = {}
 for shot in tqdm(LAB_SHOTS):
-    tasks_here = single_tasks(shot, LAB_TASKS, seed=10, query=10)
-    draw = EpisodeSampler(digit_vectors, 5, shot, 10, 1, seeded(10))
-    lab_runs[shot] = {"frozen centroid": meta_test(Centroid(), draw, LAB_TASKS).per_task[:, None]}      # (T, 1)
-    draw = EpisodeSampler(digit_vectors, 5, shot, 10, 1, seeded(10))
-    lab_runs[shot]["frozen probe"] = meta_test(probe, draw, LAB_TASKS).per_task[:, None]                # (T, 1)
-    for name, embed, lr in (("fine-tuned", network.embed, LR), ("from scratch", scratch, LR_SCRATCH)):
-        runs = [fine_tune(embed, task, rate_of("all", lr), LAB_STEPS[-1], LAB_STEPS)[0] for task in tasks_here]
-        lab_runs[shot][name] = torch.tensor(runs)                                                       # (T, 5)
+    for draw_name, seed in LAB_DRAWS.items():
+        common = dict(shot=shot, at=LAB_STEPS, tasks=LAB_TASKS, seed=seed)
+        lab_runs[shot, draw_name] = {
+            "fine-tuned": score_tuned(last_block, LAST_BLOCK + NEW_HEAD, kept, **common),                # (4, T)
+            "from scratch": score_tuned(two_layers, TWO_LAYERS, digit_pixels, lr=SCRATCH_LR, **common),  # (4, T)
+            "frozen centroid": score(Centroid(), digit_vectors, shot, LAB_TASKS, seed=seed).per_task,    # (T,)
+            "frozen probe": score(probe, digit_vectors, shot, LAB_TASKS, seed=seed).per_task}            # (T,)
+
 
 # %%
-LAB_DRAWS = {"all 12": slice(None), "first 6": slice(0, 6), "last 6": slice(6, 12)}
-
-
 def lab(shots, steps, tasks):
-    chosen = {name: a[LAB_DRAWS[tasks]] for name, a in lab_runs[shots].items()}
-    k = LAB_STEPS.index(steps)
-    gaps = {}
-    for shot, runs in lab_runs.items():
-        d = 100 * (runs["fine-tuned"][LAB_DRAWS[tasks], k] - runs["frozen centroid"][LAB_DRAWS[tasks], 0])
-        gaps[shot] = d.mean().item(), (1.96 * d.std() / len(d) ** 0.5).item()
-    return shots, steps, tasks, {name: 100 * a.mean(0) for name, a in chosen.items()}, gaps
+    k, gaps = LAB_STEPS.index(steps), {}
+    for shot in LAB_SHOTS:
+        runs = lab_runs[shot, tasks]
+        for rival in ("centroid", "probe"):
+            d = 100 * (runs["fine-tuned"][k] - runs[f"frozen {rival}"])
+            gaps[shot, rival] = d.mean().item(), (1.96 * d.std() / len(d) ** 0.5).item()
+    return shots, steps, tasks, {name: 100 * a.mean(-1) for name, a in lab_runs[shots, tasks].items()}, gaps
 
 
 fig, (left, right) = figures.new(1, 2, width=9.6, height=3.8)
 lab_lines = {name: left.plot([], [], **figures.look(i), label=name)[0]
              for i, name in enumerate(["fine-tuned", "from scratch", "frozen centroid", "frozen probe"])}
 lab_mark = left.axvline(1, color="black", linestyle=":", linewidth=1)
-left.set(xlim=(0, 11), ylim=(15, 101), xlabel="steps of fine-tuning", ylabel="accuracy, % (chance: 20)",
-         xticks=LAB_STEPS)
-bar_style = {"color": figures.COLOURS[0], "marker": "o", "linestyle": "-", "markevery": [1], "linewidth": 3}
-lab_bars = [right.plot([], [], **bar_style)[0] for _ in LAB_SHOTS]
-lab_here, = right.plot([], [], "kx", markersize=12, markeredgewidth=2)
+left.set(xlim=(-0.3, 3.3), ylim=(10, 101), xlabel="steps", ylabel="accuracy, % (chance: 20)", xticks=range(4),
+         xticklabels=LAB_STEPS)
+lab_bars = {(shot, rival): right.plot([], [], color=figures.COLOURS[i], marker="os"[i], markevery=[1], linewidth=3,
+                                      label=f"over the frozen {rival}" if shot == 1 else None)[0]
+            for i, rival in enumerate(("centroid", "probe")) for shot in LAB_SHOTS}
 right.axhline(0, color="black", linestyle="--", linewidth=1)
-right.set(xlim=(-0.5, 3.5), ylim=(-30, 12), xticks=range(4), xticklabels=LAB_SHOTS,
-          xlabel="shots (cross: the slider's)", ylabel="fine-tuned - centroid, points")
-lab_legend = left.legend(loc="lower right")
+right.set(xlim=(-0.5, 2.5), ylim=(-24, 8), xticks=range(3), xticklabels=LAB_SHOTS, xlabel="shots",
+          ylabel="fine-tuned - frozen, points")
+lab_legends = left.legend(loc="lower right", fontsize=8), right.legend(loc="lower right", fontsize=8)
 
 
 # %%
 def draw_lab(result):
     shots, steps, tasks, means, gaps = result
     for name, line in lab_lines.items():
-        line.set_data(LAB_STEPS, means[name].expand(5))
-    lab_mark.set_xdata([steps, steps])
-    for i, (line, (mean, half)) in enumerate(zip(lab_bars, gaps.values())):
-        line.set_data([i, i, i], [mean - half, mean, mean + half])
-    mean, half = gaps[shots]
-    lab_here.set_data([LAB_SHOTS.index(shots)], [mean])
-    k = LAB_STEPS.index(steps)
-    verdict = "surely better" if mean > half else "surely worse" if mean < -half else "undecided"
-    said = ", ".join(f"{name} {a[min(k, len(a) - 1)]:.0f} %" for name, a in means.items())
-    return (f"{shots}-shot, {steps} step{'s' if steps > 1 else ''}, {tasks} tasks: {said}. Fine-tuned minus frozen "
-            f"centroid: {mean:+.1f} ± {half:.1f} points, {verdict}.")
+        line.set_data(range(4), means[name].expand(4))
+    lab_mark.set_xdata([LAB_STEPS.index(steps)] * 2)
+    for (shot, rival), line in lab_bars.items():
+        place, (mean, half) = LAB_SHOTS.index(shot) + (0.12 if rival == "probe" else -0.12), gaps[shot, rival]
+        line.set_data([place] * 3, [mean - half, mean, mean + half])
+    k, verdicts = LAB_STEPS.index(steps), []
+    for rival in ("centroid", "probe"):
+        mean, half = gaps[shots, rival]
+        word = "surely better" if mean > half else "surely worse" if mean < -half else "undecided"
+        verdicts.append(f"minus the frozen {rival} {mean:+.1f} ± {half:.1f}, {word}")
+    said = ", ".join(f"{name} {a.expand(4)[k]:.0f} %" for name, a in means.items())
+    return (f"{shots}-shot, {steps} step{'s' if steps > 1 else ''}, draw {tasks}: {said}. "
+            f"Fine-tuned {'; '.join(verdicts)}.")
 
 
 # %% tags=["nbval-ignore-output"]
-widgets.LiveFigure(fig, lab, draw_lab, shots=widgets.Slider("shots", LAB_SHOTS, 1),
-                   steps=widgets.Slider("steps", LAB_STEPS, 1), tasks=widgets.Choice("tasks", list(LAB_DRAWS)))
+widgets.LiveFigure(fig, lab, draw_lab, shots=widgets.Slider("shots", LAB_SHOTS, 5),
+                   steps=widgets.Slider("steps", LAB_STEPS, 10), tasks=widgets.Choice("draw of tasks", list(LAB_DRAWS)))
 
 # %% tags=["nbval-ignore-output"]
-final = lab(1, LAB_STEPS[-1], "all 12")[4]
-wins = [shot for shot, (mean, half) in final.items() if mean > half]
-print(f"after {LAB_STEPS[-1]} steps, fine-tuned minus frozen:",
-      {shot: f"{mean:+.1f} ± {half:.1f}" for shot, (mean, half) in final.items()})
-guess_lab.reveal(str(wins[0]) if wins else "none of these")
+lab_all = {shot: {name: torch.cat([lab_runs[shot, d][name] for d in LAB_DRAWS], -1) for name in lab_lines}
+           for shot in LAB_SHOTS}                                 # the three draws together: 150 tasks
+for shot, runs in lab_all.items():
+    tuned = runs["fine-tuned"][-1]
+    print(f"{shot:2}-shot, 30 steps: fine-tuned minus centroid {gain(tuned, runs['frozen centroid'])}, minus probe "
+          f"{gain(tuned, runs['frozen probe'])}, minus from scratch {gain(tuned, runs['from scratch'][-1])}")
+near = [shot for shot, runs in lab_all.items() if 100 * (runs["fine-tuned"][-1] - runs["from scratch"][-1]).mean() < 10]
+guess_lab.reveal(str(near[0]) if near else "none of these")
 
 
 # %% [markdown]
-# **Explain.** After one step fine-tuning is far behind: its head has started at zero. With one shot it never surely
-# gets ahead, and more steps take some of its gain away again: five images do not say which way to go. With more shots
-# it comes level with the centroid and, after ten steps, a point or two ahead, about where the frozen probe stands
-# without touching a layer. A dozen tasks decide a gain of two points only just, so your answer may read 2, 5, 15 or
-# none. (Choosing the best of many bars is a choice too: section 9 confirms it on other digits.) Training from scratch
-# gains most from shots. At one shot it is far below everything; at fifteen it is in sight. With enough data nobody
-# needs your pretrained network.
+# **Explain.** After one step fine-tuning is far behind: its head has started at zero. After thirty steps it is surely
+# ahead of the frozen centroid at five and at fifteen shots, by about three and four points; at one shot the lead is half
+# a point. Most of that the frozen probe has, too: against it nothing larger than about half a point is left at any shot,
+# and single draws disagree on whether it is surely there. Training from scratch gains most from shots: about twenty
+# points behind at one shot, nine at fifteen. The more shots, the less it lacks.
 #
 # ## 6 Negative transfer
 #
@@ -719,29 +889,51 @@ figures.bars(of_hands, chance=0.2)
 # The pretrained numbers are far below the pixels, and below random weights too. That is **negative transfer**: what was
 # learned does harm.
 #
-# A centroid is a simple reader. Does fine-tuning save the pretrained network? Eight tasks, all layers. One thing has to
-# be ruled out: the network from scratch normalises with the batch at hand, so at the end it sees all queries together.
-# The last row gives the pretrained weights the same norm.
+# A centroid is a simple reader. Does a probe, or fine-tuning, save the pretrained network? The rates were chosen on
+# digits, so try others here. 100 tasks:
+
+# %% tags=["nbval-ignore-output"]
+hands_kept, hands_pixels = embed_dataset(lower, hands), as_vectors["pixels"]
+of_hands_tuned = {"pretrained, frozen, centroid": score(Centroid(), as_vectors["pretrained"], 5, 100).per_task,
+                  "pretrained, frozen, probe": score(probe, as_vectors["pretrained"], 5, 100).per_task}
+for lr in (0.003, 0.01, 0.03):
+    of_hands_tuned[f"pretrained, last block, rate {lr}"], = score_tuned(
+        last_block, LAST_BLOCK + NEW_HEAD, hands_kept, 5, lr, tasks=100)
+for lr in (0.03, 0.1):
+    of_hands_tuned[f"two layers from scratch, rate {lr}"], = score_tuned(
+        two_layers, TWO_LAYERS, hands_pixels, 5, lr, tasks=100)
+hands_probe = of_hands_tuned["pretrained, frozen, probe"]
+Table([{"method": name, "accuracy, %": with_interval(a), "over the frozen probe": gain(a, hands_probe)}
+       for name, a in of_hands_tuned.items()], f"hands, 5-way 5-shot, {STEPS} steps, 100 tasks")
+
+# %% [markdown]
+# Here moving the layers pays. At rates 0.01 and 0.03 the last block is surely ahead of the probe, by four and seven
+# points: the target asks for something else than the source did, so weighing the old numbers anew is not enough. (0.03 is
+# the largest rate tried.) But at no rate does it reach two small layers from scratch at 0.1.
+#
+# And all layers? Five tasks only, ten steps, several rates. One thing has to be ruled out: the `Conv4` from scratch
+# normalises with the batch at hand, so at the end it sees all queries together. The last row gives the pretrained
+# weights the same norm.
 
 # %% tags=["nbval-ignore-output"]
 same_norm = nets.Conv4(width=32, norm="task", generator=seeded(0))
-same_norm.load_state_dict(network.embed.state_dict(), strict=False)      # the pretrained weights, without the averages
-hand_tasks = single_tasks(5, 8, seed=2, letters=hands)
-tuned_hands = {name: torch.tensor([fine_tune(embed, task, rate_of("all", lr), STEPS, [STEPS])[0][0]
-                                   for task in hand_tasks])
-               for name, embed, lr in (("from scratch", scratch, LR_SCRATCH), ("pretrained", network.embed, LR),
-                                       ("pretrained, norm as from scratch", same_norm, LR))}
+same_norm.load_state_dict(network.embed.state_dict(), strict=False)      # not strict: it has no place for the averages
+hand_tasks = single_tasks(5, 5, seed=2, letters=hands)
+tries = [("from scratch", scratch, SCRATCH_LR)] + [("pretrained", network.embed, lr) for lr in (0.01, 0.03, 0.1)]
+tuned_hands = {f"{name}, rate {lr}": torch.tensor([fine_tune(embed, task, rate_of("all", lr), 10, [10])[0][0]
+                                                   for task in hand_tasks])
+               for name, embed, lr in tries + [("pretrained, norm as from scratch", same_norm, LR)]}
 for name, a in tuned_hands.items():
-    print(f"{name:34} {with_interval(a)}   over from scratch, paired {gain(a, tuned_hands['from scratch'])}")
+    print(f"{name:43} {with_interval(a)}   over from scratch, paired {gain(a, tuned_hands['from scratch, rate 0.1'])}")
 
 # %%
 lesson04.ERASED
 
 # %% [markdown]
-# All three rows get the same images and the same ten steps. The pretrained start stays far behind the random one. What
-# it was rewarded for ignoring, slant, size and place, is thrown away on the way through its layers, and ten steps do not
-# bring it back. So it is not "more similar pictures, better transfer": these *are* the pictures it knows. What counts is
-# whether the source kept apart what the target asks for.
+# All rows get the same images and the same ten steps. At no rate tried does the pretrained start come near the random
+# one, nor does it with the other norm. It was rewarded for ignoring slant, size and place. So it is not "more similar
+# pictures, better transfer": these *are* the pictures it knows. What counts is whether the source kept apart what the
+# target asks for.
 #
 # ## 7 Transfer and meta-learning
 #
@@ -751,73 +943,49 @@ lesson04.ERASED
 
 # %%
 guess_school = widgets.Predict("Validation scripts, 5-way 1-shot. The network trained on tasks, compared with the one "
-                               "trained on 765 classes, at equal compute:",
-                               ["better by more than a point", "within a point", "worse by more than a point"])
+                               "trained on 765 classes, at equal updates and images:",
+                               ["better by more than two points", "within two points",
+                                "worse by more than two points"])
 guess_school
 
 # %% tags=["nbval-ignore-output"]
-torch.set_num_threads(2)
 proto = metric.PrototypicalNetwork(nets.Conv4(width=32, generator=seeded(0)))
 draw_tasks = EpisodeSampler(train_letters, way=16, shot=1, query=3, batch=1, generator=seeded(0))
 proto_history = meta_train(proto, draw_tasks, updates=PRETRAINING, lr=0.003, decay=True)
 print(f"{proto_history.updates} updates, {proto_history.seconds:.0f} s (pretraining took {history.seconds:.0f} s)")
 
 # %% tags=["nbval-ignore-output"]
-torch.set_num_threads(1)
 by_distance = metric.PrototypicalNetwork(nn.Identity())           # lesson 00's rule, with which it was trained
-schools = []
-for name, letters, way, shot in [("new scripts", val_letters, 5, 1), ("new scripts", val_letters, 5, 5),
-                                 ("new scripts", val_letters, 20, 1), ("digits", tune_digits, 5, 1),
-                                 ("digits", tune_digits, 5, 5), ("hands", hands, 5, 5)]:
-    a = score(Centroid(), embed_dataset(network.embed, letters), shot, 300, way)
-    b = score(by_distance, embed_dataset(proto.embed, letters), shot, 300, way)
-    if (letters is val_letters) and (way, shot) == (5, 1):
-        school_gap = 100 * paired_difference(b, a).mean
-    schools.append({"tasks": f"{name}, {way}-way {shot}-shot", "pretrained on classes": a, "trained on tasks": b,
-                    "tasks - classes, paired": paired_difference(b, a)})
-display(guess_school.reveal("better by more than a point" if school_gap > 1 else
-                            "worse by more than a point" if school_gap < -1 else "within a point"))
-Table(schools, "300 tasks each; equal updates, images and start")
+schools, school_gaps = [], []
+for name, letters, shot in [("new scripts", val_letters, 1), ("new scripts", val_letters, 5),
+                            ("digits", tune_digits, 1), ("digits", tune_digits, 5), ("hands", hands, 5)]:
+    by_class, by_task = embed_dataset(network.embed, letters), embed_dataset(proto.embed, letters)
+    a, b = score(Centroid(), by_class, shot, 300), score(by_distance, by_task, shot, 300)
+    school_gaps.append(paired_difference(b, a))
+    schools.append({"tasks": f"{name}, {shot}-shot", "pretrained on classes": a,
+                    "the same, by distance": score(by_distance, by_class, shot, 300), "trained on tasks": b,
+                    "tasks - classes, paired": school_gaps[-1]})
+lead = 100 * school_gaps[0].mean
+display(guess_school.reveal("within two points" if abs(lead) <= 2 else
+                            f"{'better' if lead > 0 else 'worse'} by more than two points"))
+Table(schools, "5-way, 300 tasks each; equal updates, images and start; by cosine where nothing is said")
 
 # %% [markdown]
-# **Explain.** On new scripts the school of tasks is ahead, by about a point with one shot. On hands both fail: both
-# were rewarded for ignoring the hand. On digits, which are like neither's training, trust no sign here. The ± covers
-# the draw of tasks, not another training, and on digits another training moves a row by two or three points: with
-# 1,000 updates instead of 900 pretraining led there by 3 (set `PRETRAINING` and see). So plain pretraining is a fair
-# rival, and a paper on meta-learning has to beat it with several trainings of each.
+# **Explain.** With one shot on new scripts the school of tasks is ahead, by one to two points. On digits with five shots
+# it is behind, and on hands both fail: both were rewarded for ignoring the hand. The ± covers the draw of tasks from these
+# scripts. It covers neither other scripts nor another training: change `PRETRAINING`, and a row may move by more than its
+# ±. So plain pretraining is a fair rival, and a paper on meta-learning has to beat it with several trainings of each.
 #
 # What they share: one embedding, the same images, a cross-entropy that pulls a class together and classes apart; and at
 # test time no weight moves. Where they differ: pretraining compares each image with a fixed, learned row for each of 765
 # classes, so it needs a head as large as the alphabet, which is thrown away. The other compares with the centroids of a
 # few classes: it trains the very rule that is used at the end. That is an advantage as long as the tasks at the end are
-# like those in training. **Scope:** one architecture, one start, one rate, 900 updates each, nothing tuned for either.
+# like those in training. **Scope:** one architecture, one start, one rate, 800 updates each, nothing tuned for either.
 
 # %%
 lesson04.SHARED
 
 # %% [markdown]
-# The two schools can follow each other. Keep the pretrained network as a frozen **base**, and train by episodes only a
-# small **module** on top of it: here a matrix of 32 x 32 that starts as the identity. The base is embedded once, so an
-# update costs a millisecond. (Y. Chen et al. 2020 go on to train the whole network so: Meta-Baseline.)
-
-# %% tags=["nbval-ignore-output"]
-ten_drawings = train_letters.with_items(train_letters.items[:, :10])
-train_vectors = embed_dataset(network.embed, ten_drawings)        # 765 classes x 10 vectors of 32 numbers
-module = nn.Linear(32, 32, bias=False)
-nn.init.eye_(module.weight)
-on_base = metric.PrototypicalNetwork(module)
-meta_train(on_base, EpisodeSampler(train_vectors, 20, 1, 5, 4, seeded(0)), updates=400, lr=0.003, decay=True)
-for shot in (1, 5):
-    with_module, alone = score(on_base, val_vectors, shot), score(Centroid(), val_vectors, shot)
-    euclid = score(by_distance, val_vectors, shot)
-    print(f"{shot}-shot: base and module {with_module}   base alone, by distance {euclid}, by cosine {alone}   "
-          f"module - cosine, paired {paired_difference(with_module, alone)}")
-
-# %% [markdown]
-# Next to nothing gained: the 32 numbers of this base hold little that a matrix could still throw away. The pattern is
-# worth knowing all the same: a base that is trained once, and a small module that is trained by tasks. Where the base is
-# wide and was trained for something else, the module has more to choose from.
-#
 # ## 8 Bug hunts
 #
 # Three listings that run without a warning. For each: predict, collect evidence, then repair.
@@ -885,7 +1053,7 @@ show_colours(checked_as_images(stored), "Four coloured letters on coloured paper
 
 
 # %% [markdown]
-# ### Bug hunt 2: the unused module (5 minutes)
+# ### Bug hunt 2: who holds the head? (5 minutes)
 #
 # Frozen vectors, a new head for the task, an optimiser, a loop. Everything is there.
 
@@ -957,7 +1125,6 @@ W_new = checked_tune(zs, ys, W_old, 5, lr=0.1, steps=100)
 print(f"accuracy {100 * ((zq @ W_new.T).argmax(1) == yq).double().mean():.0f} %, "
       f"loss on the support {F.cross_entropy(zs @ W_new.T, ys):.2f}")
 
-
 # %% [markdown]
 # The same bug has other faces: an optimiser that is built and never stepped, a meta-learned module that is built and
 # never called. `meta_train` refuses a parameter on which the loss does not depend. PyTorch's optimisers skip it in
@@ -970,53 +1137,58 @@ print(f"accuracy {100 * ((zq @ W_new.T).argmax(1) == yq).double().mean():.0f} %,
 # with the support; the queries of one class at a time.
 
 # %%
-def in_company(letters, company, tasks=10):
+TOGETHER, ALONE = [list(range(75))], [[i] for i in range(75)]     # numbers of the queries in each batch
+BY_CLASS = [list(range(first, first + 15)) for first in range(0, 75, 15)]
+
+
+def in_company(letters, groups, training, tasks):
     """-> (tasks,): accuracies of the pretrained network, 5-way 1-shot, 15 queries a class."""
-    net, found = copy.deepcopy(network.embed), []
-    net.train(company != "eval()")
+    net, found = copy.deepcopy(network.embed).train(training), []
     for x, y, query_x, query_y in single_tasks(1, tasks, seed=6, letters=letters):
-        groups = {"alone": torch.arange(75)[:, None], "one class at a time": torch.arange(75).view(5, 15)}
         answers = torch.empty(75, dtype=torch.int64)
-        for queries in groups.get(company, torch.arange(75)[None]):   # numbers of those in the batch
+        for queries in groups:
             with torch.no_grad():
-                z = net(torch.cat([x, query_x[queries]]))                        # (5 + company, 32)
+                z = net(torch.cat([x, query_x[queries]]))                        # the support, and this company
             answers[queries] = checked_centroid_logits(z[:5], y, z[5:], 5).argmax(1)
         found.append((answers == query_y).double().mean())
     return torch.stack(found)
 
 
 guess_company = widgets.Predict("train() mode at test time, new scripts. Which company costs most, compared with eval()?",
-                                ["all queries together", "alone", "one class at a time", "all the same: none"])
+                                ["all queries together", "alone", "one class at a time", "no clear winner"])
 guess_company
 
 # %% tags=["nbval-ignore-output"]
-companies = ["eval()", "all queries together", "alone", "one class at a time"]
-found_company = {name: [in_company(letters, name) for letters in (val_letters, tune_digits)]
-                 for name in tqdm(companies)}
-display(guess_company.reveal(min(companies[1:], key=lambda name: found_company[name][0].mean())))
-Table([{"mode and company": name if name == "eval()" else f"train(), {name}",
-        "new scripts": with_interval(a), "over eval()": gain(a, found_company["eval()"][0]),
-        "digits": with_interval(b), "over eval() ": gain(b, found_company["eval()"][1])}
-       for name, (a, b) in found_company.items()], "5-way 1-shot, 10 tasks, the same weights and queries in every row")
+companies = {"eval()": (TOGETHER, False, 30), "train(), all queries together": (TOGETHER, True, 30),
+             "train(), alone": (ALONE, True, 8), "train(), one class at a time": (BY_CLASS, True, 30)}
+found_company = {name: [in_company(letters, *setting) for letters in (val_letters, tune_digits)]
+                 for name, setting in tqdm(companies.items())}
+first_eight = {name.removeprefix("train(), "): -a[:8] for name, (a, _) in found_company.items() if name != "eval()"}
+display(guess_company.reveal(best_of(first_eight)))
+Table([{"mode and company": name, "tasks": len(a),
+        "new scripts": with_interval(a), "over eval()": gain(a, found_company["eval()"][0][:len(a)]),
+        "digits": with_interval(b), "over eval() ": gain(b, found_company["eval()"][1][:len(b)])}
+       for name, (a, b) in found_company.items()], "5-way 1-shot, the same weights and tasks (the first 8 for alone)")
 
 # %%
 lesson04.COMPANY
 
 
 # %% [markdown]
-# In `train()` mode the score is no property of the network: the same weights and queries get three scores. On digits two
-# of them may be *better* than with `eval()`: statistics of digits fit digits better than the averages of our letters do.
+# In `train()` mode the score is no property of the network: the same weights and queries get other scores in other
+# company. On digits all queries together even do *better* than `eval()`, by two to three points: statistics
+# of digits fit digits better than the averages of our letters do.
 # That is a form of adaptation, and an honest one if it is said. Queries that come class by class lose: subtracting a
 # batch's mean subtracts what its members have in common. Who reports such a score must say in what company. (Finn et
 # al. 2017's code normalises so; Bronskill et al. 2020 measure what it is worth. Our networks from scratch do, too. That
-# is why section 6 had a third row.)
+# is why section 6 had a last row.)
 #
 # ## 9 What the numbers say
 #
 # For digits with five shots there are four candidates: the centroid, and the probe with three values of its knob `l2`.
 # So far it was 1, and nobody has chosen it.
 #
-# ### Exercise 5: choose, then report (open, 3 minutes, difficulty 3 of 3)
+# ### Exercise 5: choose, then report (open, 3 minutes, difficulty 1 of 3)
 #
 # `val[c, t]` is the accuracy of configuration c on validation task t, `test[c, t]` the same on test tasks (their number
 # may differ). Return the number of the configuration to take, and what you report of it: a mean, and the half-width of
@@ -1032,59 +1204,67 @@ def select(val, test):
 checked_select = lesson04.select(select)
 
 # %% [markdown]
-# Now the ten test scripts and the other half of the digits are opened, once.
+# First on validation digits: two draws of 200 tasks, one to choose by, one in the place of a test.
 
 # %% tags=["nbval-ignore-output"]
-test_letters, test_digits = glyphs.split("test"), digits.with_items(digits.items[:, 250:])
-test_sets = {"scripts": (val_letters, test_letters), "digits": (tune_digits, test_digits)}
 candidates = {"centroid": Centroid()} | {f"probe, l2 = {l2:g}": transfer.LinearProbe(nn.Identity(), l2)
                                          for l2 in (1.0, 10.0, 100.0)}
-halves = [embed_dataset(network.embed, part) for part in test_sets["digits"]]
-val, test = (torch.stack([score(learner, part, 5, count).per_task for learner in candidates.values()])
-             for part, count in zip(halves, (100, 600)))                         # (4, 100), (4, 600)
-config, mean, half = checked_select(val, test)
+val, again = (torch.stack([score(learner, digit_vectors, 5, 200, seed=seed).per_task
+                           for learner in candidates.values()]) for seed in (7, 8))               # (4, 200) each
+config, mean, half = checked_select(val, again)
 for name, a in zip(candidates, val):
     print(f"{name:15} validation {with_interval(a)}")
-print(f"chosen: {list(candidates)[config]}. Reported: test {100 * mean:.1f} ± {100 * half:.1f} %")
-
-# %% tags=["nbval-ignore-output"]
-embeds = {"pixels": nn.Flatten(), "untrained": untrained, "pretrained": network.embed, "tasks": proto.embed}
-in_test = {(e, t): embed_dataset(embed, part[1]) for e, embed in embeds.items() for t, part in test_sets.items()}
-methods = [("chance", None, None, 0, 0), ("pixels, nearest neighbour", metric.NearestNeighbour(), "pixels", 0, 0),
-           ("untrained network, centroid", Centroid(), "untrained", 28_320, 0),
-           ("pretrained, frozen, centroid", Centroid(), "pretrained", 53_565, history.seconds),
-           ("pretrained, frozen, linear probe", probe, "pretrained", 53_565, history.seconds),
-           ("prototypical network", by_distance, "tasks", 28_320, proto_history.seconds)]
-final_rows, final_scores = [], {}
-for name, rule, e, parameters, seconds in methods:
-    row = {"method": name}
-    for target in test_sets:
-        for shot in (1, 5):
-            draw = in_test[e or "pixels", target]
-            learner = rule or metric.Chance(seeded(0))
-            row[f"{target}, {shot}-shot"] = final_scores[name, target, shot] = score(learner, draw, shot)
-    final_rows.append(row | {"parameters": f"{parameters:,}", "training, s": round(seconds)})
-Table(final_rows, "test scripts and test digits, 5-way, 600 tasks each; one training seed")
+print(f"chosen: {list(candidates)[config]}. On the second draw: {100 * mean:.1f} ± {100 * half:.1f} %")
 
 # %% [markdown]
-# Fine-tuning takes a training for each task, so it gets fewer of them. Is the lab's gain confirmed on other digits?
+# Now the ten test scripts and the other half of the digits are opened, once. (The scripts are new. The digits are other
+# images of the same ten digits on which rates, steps and `l2` were chosen.) The chosen candidate is the one reported for
+# digits; the other rows stand beside it for comparison, and nobody chooses by them.
 
 # %% tags=["nbval-ignore-output"]
-test_tasks = single_tasks(5, 20, seed=11, letters=test_digits)           # 20 tasks, five shots
-starts = {"fine-tuned, all layers": (network.embed, LR), "from scratch": (scratch, LR_SCRATCH)}
-confirmed = {name: torch.tensor([fine_tune(embed, task, rate_of("all", lr), STEPS, [STEPS])[0][0]
-                                 for task in test_tasks]) for name, (embed, lr) in tqdm(starts.items())}
-for name, learner in (("frozen centroid", Centroid()), ("frozen probe", probe)):
-    draw = EpisodeSampler(in_test["pretrained", "digits"], 5, 5, 15, 1, seeded(11))
-    confirmed[name] = meta_test(learner, draw, 20).per_task
-Table([{"method": name, "digits, 5-shot": with_interval(a),
-        "over the frozen centroid": gain(a, confirmed["frozen centroid"])}
-       for name, a in confirmed.items()], f"test digits, 5-way 5-shot, 20 tasks, {STEPS} steps")
+TEST_SEED = 41
+test_sets = {"scripts": glyphs.split("test"), "digits": digits.with_items(digits.items[:, 250:])}
+embeds = {"pixels": nn.Flatten(), "untrained": untrained, "pretrained": network.embed, "tasks": proto.embed,
+          "patches": lower}
+in_test = {(e, t): embed_dataset(embed, part) for e, embed in embeds.items() for t, part in test_sets.items()}
+chosen_name, chosen = list(candidates.items())[config]
+reported = score(chosen, in_test["pretrained", "digits"], 5, seed=TEST_SEED)
+print(f"reported: {chosen_name}, test digits, 5-shot: {reported}, 600 tasks")
 
 # %% tags=["nbval-ignore-output"]
-for target, shot in [(t, k) for t in test_sets for k in (1, 5)]:
-    a, b = (final_scores[name, target, shot] for name in ("prototypical network", "pretrained, frozen, centroid"))
-    print(f"{target:8} {shot}-shot: tasks - classes, paired {paired_difference(a, b)}")
+methods = {"chance": (metric.Chance(seeded(0)), "pixels"), "pixels, nearest neighbour": (metric.NearestNeighbour(), "pixels"),
+           "untrained network, centroid": (Centroid(), "untrained"),
+           "pretrained, frozen, centroid": (Centroid(), "pretrained"),
+           "pretrained, frozen, probe": (probe, "pretrained"), "prototypical network": (by_distance, "tasks")}
+columns = [(target, shot) for target in test_sets for shot in (1, 5)]
+final = {name: {(target, shot): score(rule, in_test[e, target], shot, seed=TEST_SEED).per_task
+                for target, shot in columns} for name, (rule, e) in methods.items()}
+
+# %% tags=["nbval-ignore-output"]
+TUNED, SCRATCH = f"pretrained, last block fine-tuned, {STEPS} steps", f"two layers from scratch, {STEPS} steps"
+final[TUNED] = {(target, shot): score_tuned(last_block, LAST_BLOCK + NEW_HEAD, in_test["patches", target], shot,
+                                            seed=TEST_SEED)[0] for target, shot in columns}
+final[SCRATCH] = {("digits", shot): score_tuned(two_layers, TWO_LAYERS, in_test["pixels", "digits"], shot, SCRATCH_LR,
+                                                seed=TEST_SEED)[0] for shot in (1, 5)}
+seconds = {name: history.seconds if "pretrained" in name else proto_history.seconds if "proto" in name else 0
+           for name in final}
+sizes = {"untrained network, centroid": "28,320", "pretrained, frozen, centroid": "28,320 (+ 25,245 in training)",
+         "pretrained, frozen, probe": "28,320 + 165", "prototypical network": "28,320", TUNED: "28,320 + 165",
+         SCRATCH: f"{784 * 32 + 32 + 165:,}"}
+Table([{"method": name} | {f"{target}, {shot}-shot": with_interval(row[target, shot]) if (target, shot) in row else "-"
+                            for target, shot in columns}
+       | {"parameters": sizes.get(name, "0"), "training, s": round(seconds[name])} for name, row in final.items()],
+      "test scripts and test digits, 5-way, accuracy in %, 600 tasks each; one training seed")
+
+# %% tags=["nbval-ignore-output"]
+base = final["pretrained, frozen, centroid"]
+Table([{"paired, points": label} | {f"{target}, {shot}-shot": gain(a[target, shot], b[target, shot]) if (target, shot) in a else "-"
+                                    for target, shot in columns}
+       for label, a, b in (("probe - centroid", final["pretrained, frozen, probe"], base),
+                           ("fine-tuned - centroid", final[TUNED], base),
+                           ("fine-tuned - probe", final[TUNED], final["pretrained, frozen, probe"]),
+                           ("from scratch - centroid", final[SCRATCH], base),
+                           ("tasks - classes", final["prototypical network"], base))], "the same 600 test tasks")
 
 # %% [markdown]
 # | published, on Omniglot | 5-way 1-shot | 5-way 5-shot |
@@ -1098,11 +1278,13 @@ for target, shot in [(t, k) for t in test_sets for k in (1, 5)]:
 #
 # - From untrained to pretrained: 50 points on new scripts, and 30 on digits that people wrote. That is what 765 other
 #   letters are worth.
-# - On new scripts centroid, probe and prototypical network are within a point. On digits the probe leads with five shots.
-#   Classes against tasks is undecided there (section 7), however narrow the paired interval of this one training is.
-# - Fine-tuning all layers gains about two points over the frozen centroid with five shots. Most of that the frozen probe
-#   has, too. In 2016 it gained 2 to 3 points on Omniglot: the same picture.
-# - From scratch, 25 images are not enough: several points below a network that was never touched.
+# - On new scripts centroid, probe and prototypical network are close together. Section 7's lead of the school of tasks was
+#   measured on the validation scripts. The test scripts do not confirm it: there the paired interval contains 0. Its ±
+#   covered the draw of tasks from ten scripts. Other scripts, another answer.
+# - On digits with five shots fine-tuning the last block gains about two points over the frozen centroid. The frozen
+#   probe has nearly all of that without touching a layer. In 2016 fine-tuning gained 2 to 3 points over the nearest
+#   neighbour on Omniglot; that paper's table has no probe beside it.
+# - From scratch, 25 images are not enough: more than ten points below a network that was never touched.
 #
 # ## 10 Optional: a large network on photographs
 #
@@ -1134,9 +1316,11 @@ else:
 # 1. Pretrain by plain classification, cut off the head, take the nearest centroid: no task was ever seen, and on new
 #    scripts it is the one to beat.
 # 2. Frozen means three things: no weight trained, running averages used and not updated, dropout off.
-# 3. Fine-tuning pays where the target differs from the source and there are shots enough to say how. Always keep the
-#    frozen centroid and training from scratch beside it.
-# 4. Measure a remedy on the same tasks, with and without. An interval around 0 is a result.
+# 3. On digits fine-tuning beat the frozen centroid, and did not surely beat a frozen network with a fitted head by more
+#    than about half a point. On hands, where the target asks for something else, it did. Compare with the probe, and with
+#    training from scratch, before you credit the layers.
+# 4. Measure a remedy on the same tasks, with and without, and at the number of steps you use. An interval around 0 is a
+#    result.
 # 5. What varied within the training classes is what the network has learned to ignore. If your target is made of that,
 #    transfer is negative.
 #
@@ -1172,7 +1356,8 @@ else:
 # - W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang (2019). A closer look at few-shot classification. *ICLR*.
 # - Y. Wang, W.-L. Chao, K. Q. Weinberger, L. van der Maaten (2019). SimpleShot: revisiting nearest-neighbor
 #   classification for few-shot learning. *arXiv:1911.04623*.
-# - Y. Chen, X. Wang, Z. Liu, H. Xu, T. Darrell (2020). A new meta-baseline for few-shot learning. *arXiv:2003.04390*.
+# - Y. Chen, Z. Liu, H. Xu, T. Darrell, X. Wang (2021). Meta-Baseline: exploring simple meta-learning for few-shot
+#   learning. *ICCV*.
 # - Y. Tian, Y. Wang, D. Krishnan, J. B. Tenenbaum, P. Isola (2020). Rethinking few-shot image classification: a good
 #   embedding is all you need? *ECCV*.
 # - Z. Wang, Z. Dai, B. Póczos, J. Carbonell (2019). Characterizing and avoiding negative transfer. *CVPR*.

@@ -202,6 +202,22 @@ trainable = Exercise(
                         and block == last),
                 "Your list holds running averages (running_mean, running_var, num_batches_tracked). They are buffers: "
                 "no gradient reaches them, so no optimiser can train them. Only weights and biases belong here."),
+        Mistake(_chosen(lambda name, mode, block, last: block is None or "running" not in name and (
+            mode == "all" or mode == "last block" and block == last)),
+                "You left out running_mean and running_var, but num_batches_tracked is a buffer too: a counter. Only "
+                "weights and biases are trained."),
+        Mistake(_chosen(lambda name, mode, block, last: _right(name, mode, block, last)
+                        and (mode != "last block" or not _is_norm(name))),
+                "With \"last block\" you left out the block's norm. Layer 13 belongs to block 3 as layer 12 does "
+                "(13 // 4 = 3), and its weight and bias are trained with it."),
+        Mistake(_chosen(lambda name, mode, block, last: _right(name, mode, block, last)
+                        and (mode != "last block" or block is None or _is_norm(name))),
+                "With \"last block\" you took the layer with the largest number alone. That is only the norm; the "
+                "convolution before it belongs to the same block: compare the numbers of the blocks."),
+        Mistake(_chosen(lambda name, mode, block, last: _right(name, mode, block, last) if mode != "last block"
+                        else block is None or _is_weight(name) and block == 3),
+                "You name the block's numbers, 12 and 13 or block 3. Another network has other numbers: the last block "
+                "is the one with the largest."),
         Mistake(_chosen(lambda name, mode, block, last: block is not None and _right(name, mode, block, last)),
                 "Your head is frozen. The head is new for each task and knows nothing: whatever else is trained, the "
                 "head must be."),
@@ -523,6 +539,27 @@ def _tune_listing(z, y, old_head, way, lr, steps):
     return head.detach()
 
 
+def _tune_by_adam(z, y, old_head, way, lr, steps):
+    head = torch.zeros(way, z.shape[1], dtype=z.dtype, requires_grad=True)
+    optimiser = torch.optim.Adam([head], lr=lr)
+    for step in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(z @ head.T, y).backward()
+        optimiser.step()
+    return head.detach()
+
+
+def _tune_from_random(z, y, old_head, way, lr, steps):
+    start = torch.nn.Linear(z.shape[1], way, bias=False, dtype=z.dtype).weight.detach()
+    return start - lr * steps * start.sign()
+
+
+def _starts_at_zero(fn):
+    """Before any step the head is zero."""
+    z, y, old_head, way, lr, _ = _tune_cases(torch.Generator().manual_seed(9))[0]
+    return bool((fn(z, y, old_head, way, lr, 0) == 0).all())
+
+
 def _tuned(start=None, step=None, every=False):
     def tune(z, y, old_head, way, lr, steps):
         head = torch.zeros(way, z.shape[1], dtype=z.dtype) if start is None else start(old_head, way)
@@ -564,6 +601,14 @@ tune = Exercise(
                 "that starts at zero."),
         Mistake(_tuned(step="once"),
                 "Only one step is taken. All `steps` of them belong into the loop."),
+        Mistake(_tune_by_adam,
+                "Trained it is, but by Adam. Keep the listing's optimiser, SGD."),
+    ],
+    properties=[
+        Property(_starts_at_zero,
+                 "Your head does not start at zero: with steps=0 it should come back as zeros. A layer as PyTorch makes "
+                 "it starts at random; here the new head starts at zero, as in the listing.",
+                 wrong=(_tune_from_random,)),
     ],
     hints=[
         "Which tensor does the optimiser hold, and which one does the loss depend on? `is` tells whether two names "
