@@ -16,14 +16,15 @@
 #
 # 1. write the contrastive loss, and say what each kind of pair does to the embedding;
 # 2. score a verifier by its ROC curve and AUC, and choose a threshold for a purpose;
-# 3. compute from verification what one-shot classification among 5 or 20 classes will be;
+# 3. say what winning 99 of 100 comparisons means among 5 or 20 classes, and why an AUC alone does not tell it;
 # 4. mine triplets, and say why random ones stop teaching;
 # 5. say what episodes add to pairs, and prove that a prototypical network is a linear classifier;
 # 6. judge whether a network's confidence can be believed, and let it answer "none of these";
 # 7. teach a network five symbols of your own, with one drawing each.
 #
 # **You need** lessons [00](00_what_is_a_task.ipynb) (episodes, the nearest centroid) and
-# [04](04_transfer_learning.ipynb) (embeddings, frozen and not).
+# [04](04_transfer_learning.ipynb) (embeddings, frozen and not). The optional section meets lesson 03's attention
+# again.
 #
 # | section | read and run | exercise |
 # |---|---|---|
@@ -149,7 +150,8 @@ guess_margin
 
 # %% tags=["exercise"]
 def contrastive(z1, z2, same, margin):
-    """z1, z2 (n, D): embedded pairs; same (n,): 1.0 for one letter, 0.0 for two -> the mean loss, a number"""
+    """z1, z2 (n, D): embedded pairs; same (n,): 1.0 for one letter, 0.0 for two -> the mean loss, a tensor
+    with one number (training needs its gradient)"""
     d = distance(z1, z2)                                               # (n,)
     apart = ...                                                      # (n,): what two letters pay
     return ...
@@ -174,7 +176,13 @@ figures.curve({"one letter": (ds, [of_one_pair(d, 1.0) for d in ds.tolist()]),
 
 # %% [markdown]
 # That is your function. The two wishes hold each other: pulling alone would put everything into one point (the loss
-# of every pair would be 0), pushing alone would scatter all drawings.
+# of every pair would be 0), pushing alone would scatter all drawings. The margin sets the scale: if all embeddings
+# and $m$ are doubled, the loss is four times as large, and which pair is nearer than which stays the same.
+#
+# Koch et al. (2015), who made such networks known for one-shot tasks, train another way: the probability that two
+# images are of one letter is $\sigma(\sum_j \alpha_j |z_{1j} - z_{2j}| + \beta)$, with learned weights $\alpha_j$,
+# and the loss is its cross-entropy with $s$. There is no margin, and the output is a probability. (In the library:
+# `metric.WeightedSiamese` with `pairs.pair_cross_entropy`.)
 
 # %%
 lesson06.CLASS_OR_TASK
@@ -184,7 +192,8 @@ lesson06.CLASS_OR_TASK
 #
 # Now train. The loop is `meta_train` as before; what is drawn are pairs, and what is minimised is your function. 32
 # pairs an update are 64 images. On the way a camera is running: before some of the updates it keeps a copy of the
-# network.
+# network. The margin is 4 here, about the distance of two drawings in the random network; with another one the
+# embedding takes another scale.
 
 # %%
 MARGIN, UPDATES = 4.0, 500
@@ -205,6 +214,12 @@ def on_pairs(learner, batch):                                          # the obj
     return checked_contrastive(z1, z2, batch.same, MARGIN)
 
 
+def settled(run):
+    """-> (updates, losses) without the first ten, which would stretch the axis of a picture"""
+    first = min(10, len(run.loss) // 2)
+    return range(first + 1, len(run.loss) + 1), run.loss[first:]
+
+
 # %%
 guess_verify = widgets.Predict("After ten seconds of training: a pair of one letter and a pair of two, from scripts "
                                "never seen. How often is the pair of one letter the nearer one? (Pixels: 63 %.)",
@@ -215,12 +230,12 @@ guess_verify
 history = meta_train(siamese, draw_and_film, on_pairs, updates=UPDATES, lr=3e-3, decay=True)
 film[history.updates] = copy.deepcopy(siamese.embed)
 print(f"{history.updates} updates, {history.seconds:.0f} s")
-figures.curve({"contrastive loss": history.loss}, "update", "loss, margin 4", smooth=20)
+figures.curve({"contrastive loss": settled(history)}, "update", "loss, margin 4", smooth=20)
 
 # %% [markdown]
 # Watch what these updates did to six letters that were **not** in the training, 10 drawings each. The embedding has
 # 32 dimensions. The picture shows the two in which the *last* frame spreads most. These two stay fixed, so that a
-# moving point is a moving embedding.
+# moving point is a moving embedding. (The cells up to the slider only draw: skip their code if you like.)
 
 # %%
 SHOWN = [val_letters.class_names.index(name) for name in ("Cyrillic zhe", "Cyrillic ze", "Tamil ta", "Avestan te",
@@ -240,7 +255,7 @@ def developed(embed):
 
 reel = {number: developed(embed) for number, embed in film.items()}
 last = reel[max(reel)]
-_, _, directions = torch.linalg.svd(last - last.mean(0))               # (32, 32), the widest first
+_, _, directions = torch.linalg.svd(last - last.mean(0))               # (32, 32), that of widest spread first
 plane = {number: (z - last.mean(0)) @ directions[:2].T for number, z in reel.items()}
 upper = torch.triu(torch.ones(60, 60, dtype=torch.bool), 1)            # each pair of drawings once
 pair_same = (shown_y[:, None] == shown_y)[upper]                       # (1770,)
@@ -282,13 +297,20 @@ def draw_frame(result):
 live_film = widgets.LiveFigure(fig_film, frame, draw_frame, update=widgets.Slider("update", sorted(reel), 0))
 live_film
 
+# %% tags=["nbval-ignore-output"]
+for number in sorted(reel):
+    *_, of_one, of_two = frame(number)
+    print(f"update {number:3}: one letter {of_one:.2f}, two {of_two:.2f}, ratio {of_two / of_one:.1f}")
+kept_spread = plane[max(plane)].square().sum() / (last - last.mean(0)).square().sum()
+print(f"the two directions shown hold {100 * kept_spread:.0f} % of the last frame's spread")
+
 
 # %% [markdown]
-# **Observe.** Move the slider with the arrow keys, from the left. First everything comes closer, the letters too: the
-# random network's distances are about as long as the margin, so little pushes, and the pairs of one letter pull. Then
-# the letters part while the drawings of each stay together: the ratio in the caption grows, and on the right the two
-# humps separate, though never quite. (Letters that overlap on the left may be apart in one of the 30 dimensions that
-# you do not see. The right side counts all 32.)
+# **Observe.** Move the slider with the arrow keys, from the left, or read the table. First everything comes closer,
+# the letters too: the random network's distances are about as long as the margin, so little pushes, and the pairs of
+# one letter pull. Then the letters part while the drawings of each stay together: the ratio grows, and on the right
+# the two humps separate, though never quite. (Letters that overlap on the left may be apart in one of the 30
+# dimensions that you do not see. The right side counts all 32.)
 #
 # **Explain.** No letter of this picture was in the training. The network did not learn where these letters lie. It
 # learned what a drawer changes (slant, size, shaky strokes), and puts *that* aside.
@@ -302,6 +324,9 @@ live_film
 # As $t$ grows both grow. The curve of one against the other is the **ROC curve**. One number for the whole curve is
 # the area under it, the **AUC**. It has a meaning of its own: the chance that a pair of one letter is *nearer* than a
 # pair of two, with both drawn at random. A tie counts one half. 0.5 is blind guessing, 1 is perfect.
+#
+# An AUC of a sample has an interval, like an accuracy. Hanley and McNeil (1982) give a formula for it, which the cell
+# below uses. It counts the pairs as independent. Ours share letters and drawings, so it is somewhat too short.
 
 # %% [markdown]
 # ### Exercise 2: the AUC (a few lines, 3 minutes, difficulty 2 of 3)
@@ -328,8 +353,17 @@ for name, items in {"pixels": val_letters, "untrained": untrained_vectors, **vec
     p = pairs.PairSampler(items, 3000, seeded(3))()  # the same seed, so the same 3,000 pairs
     dists[name], same = distance(p.a.flatten(1), p.b.flatten(1)), p.same
 aucs = {name: float(checked_auc(d, same)) for name, d in dists.items()}
+
+
+def auc_interval(value, n=1500):
+    """Half of the 95 % interval of an AUC from n pairs of each kind (Hanley and McNeil 1982)"""
+    q1, q2 = value / (2 - value), 2 * value ** 2 / (1 + value)
+    variance = value * (1 - value) + (n - 1) * (q1 + q2 - 2 * value ** 2)
+    return 1.96 * math.sqrt(max(0.0, variance)) / n
+
+
 for name, value in aucs.items():
-    print(f"{name:10} AUC {value:.3f}")
+    print(f"{name:10} AUC {value:.3f} ± {auc_interval(value):.3f}")
 guess_verify.reveal(round(100 * aucs["Siamese"]))
 
 
@@ -338,9 +372,9 @@ guess_verify.reveal(round(100 * aucs["Siamese"]))
 # where your threshold puts you. The radio buttons say how many of the pairs that come to your door are of one letter:
 # half of them, as in our 3,000, or 1 in 100. It reweights the same pairs.
 #
-# **Target 1.** The largest threshold that lets in at most 1 % of the pairs of two letters. Which share of the right
-# pairs passes? **Target 2.** Leave it there and make right pairs rare, 1 in 100. Of the pairs that it *accepts*, how
-# many are right? And what does the accuracy do?
+# **Target 1.** Find the largest threshold that lets in at most 1 % of the pairs of two letters; the caption counts
+# them. Which share of the right pairs passes? **Target 2.** Leave it there and make right pairs rare, 1 in 100. Of
+# the pairs that it *accepts*, how many are right? And what does the accuracy do?
 
 # %%
 def accepted(d, t):
@@ -370,11 +404,9 @@ roc_legend = ax_dist.legend(loc="upper right"), ax_roc.legend(loc="lower right")
 
 # %%
 def verifier(threshold, mixture):
-    """The threshold is a place between no pair (0 %) and the median of the pairs of two letters (50 %)."""
-    t = dists["Siamese"][same == 0].quantile(threshold / 100).item() if threshold else 0.0
-    right, wrong = accepted(dists["Siamese"], t)
+    right, wrong = accepted(dists["Siamese"], threshold)
     share = {"1 in 2": 1 / 2, "1 in 5": 1 / 5, "1 in 20": 1 / 20, "1 in 100": 1 / 100}[mixture]
-    return t, right, wrong, share, mixture
+    return threshold, right, wrong, share, mixture
 
 
 def draw_verifier(result):
@@ -394,8 +426,7 @@ def draw_verifier(result):
 # %% tags=["nbval-ignore-output"]
 live_roc = widgets.LiveFigure(
     fig_roc, verifier, draw_verifier,
-    threshold=widgets.Slider("threshold that lets in this % of wrong pairs",
-                             [0, 0.5, 1, 2, 3, 5, 8, 12, 20, 30, 50], 20),
+    threshold=widgets.Slider("threshold", [k / 10 for k in range(41)], 2.2),
     mixture=widgets.Choice("pairs of one letter", ["1 in 2", "1 in 5", "1 in 20", "1 in 100"]))
 live_roc
 
@@ -403,11 +434,12 @@ live_roc
 lesson06.PRIOR
 
 # %% [markdown]
-# The two targets, by numbers:
+# The two targets, by numbers, with the threshold at exactly 1 %:
 
 # %% tags=["nbval-ignore-output"]
+one_per_cent = dists["Siamese"][same == 0].quantile(0.01).item()
 for mixture in ("1 in 2", "1 in 100"):
-    t, right, wrong, share, _ = verifier(1, mixture)
+    t, right, wrong, share, _ = verifier(one_per_cent, mixture)
     pure, accuracy = share * right / (share * right + (1 - share) * wrong), share * right + (1 - share) * (1 - wrong)
     print(f"threshold {t:.2f}, {mixture:8} of one letter: accepts {100 * right:.0f} % of these; of all accepted "
           f"{100 * pure:.0f} % are right; accuracy {100 * accuracy:.1f} %")
@@ -446,10 +478,11 @@ for name in list(places)[:2]:
 
 
 # %% [markdown]
-# Neither threshold keeps its promise: on new scripts more than 1 % of the strangers come in. The training letters
-# promise too much because the network has pushed just *them* apart. And scripts differ: letters that look alike are
-# more common in some. So choose on letters like those to come, never on the training's, and expect to be off even
-# then.
+# Is the promise of 1 % kept? The draw of the pairs alone, 10,000 wrong ones on either side, is worth ± 0.3 points,
+# and pairs that share letters make it more. In the run that you read here the threshold of the training letters
+# (1.4 %) is just beyond that; the one of the validation scripts (1.2 %) is not. There are reasons to expect the
+# first: the network has pushed just *those* letters apart. One network and one division of the scripts prove none.
+# Choose on letters like those to come, count on new ones, and expect to be off.
 
 # %% [markdown]
 # ## 4 From two to twenty
@@ -486,14 +519,16 @@ def chances(items):
 
 
 w = chances(vectors["Siamese"].items)
-print(f"AUC {100 * aucs['Siamese']:.1f} %   mean of w: {100 * w.mean():.1f} %")
+print(f"AUC {100 * aucs['Siamese']:.1f} ± {100 * auc_interval(aucs['Siamese']):.1f} %   "
+      f"mean of w: {100 * w.mean():.1f} %")
 rows = []
 for way in (2, 5, 20, 100):
     measured = score(nearest, vectors["Siamese"], way, tasks=300 if way < 20 else 50)
-    powers = w.mean() ** (way - 1), w.pow(way - 1).mean(), 0.99 ** (way - 1)
-    heads = "letters", "measured", "(mean of w) to the power", "mean of (w to the power)", "0.99 to the power"
+    powers = w.mean() ** (way - 1), w.pow(way - 1).mean()
+    heads = "letters", "measured", "(mean of w) to the power", "mean of (w to the power)"
     rows.append(dict(zip(heads, [way, measured, *(f"{100 * power:.1f} %" for power in powers)])))
 display(guess_twenty.reveal(round(100 * 0.99 ** 19)))
+print("0.99 a comparison:", ", ".join(f"{n} letters {100 * 0.99 ** (n - 1):.0f} %" for n in (2, 5, 20, 100)))
 Table(rows, "One-shot classification from verification: the power is the number of rivals, letters - 1")
 
 # %% [markdown]
@@ -501,6 +536,10 @@ Table(rows, "One-shot classification from verification: the power is the number 
 # out right. The power of the mean is too dark, because errors are not spread evenly: most drawings beat everybody, a
 # few are beaten by many. Taking each query's own $w$ comes out right. (At 100 it is too bright: the rivals are 99 of
 # only 243, and none comes twice.) So compare methods at the way you need, and never an AUC with an accuracy.
+#
+# The AUC and the mean of $w$ come close here, but are not the same. The AUC compares distances of pairs that have, as
+# a rule, no image in common. $w$ compares two distances from *one* query: if all distances of a query are long, that
+# costs the AUC, and $w$ nothing. And the table needs each query's own $w$. From an AUC or a ROC curve alone it cannot be computed.
 #
 # One more question: are these letters that were **in the training**?
 
@@ -510,8 +549,9 @@ new = score(nearest, vectors["Siamese"])
 print(f"5-way 1-shot: 100 letters of the training {known}   letters never seen {new}")
 
 # %% [markdown]
-# **"The new classes must be in the training."** They were not: no validation letter was. The training letters are
-# easier, by a few points. What carries over is not the letters but what *may change* without making another letter.
+# **"The new classes must be in the training."** They were not: no validation letter was. The training letters do
+# better here, by a few points; but they are other letters, and may be easier as well. What carries over is not the
+# letters but what *may change* without making another letter.
 #
 # ## 5 Triplets
 #
@@ -521,32 +561,34 @@ print(f"5-way 1-shot: 100 letters of the training {known}   letters never seen {
 #
 # $$L = \max\big(0,\; d(a, p) - d(a, n) + m\big)$$
 #
-# (Schroff, Kalenichenko, Philbin 2015, who square the distances; Weinberger and Saul 2009 had triplets without deep
-# networks.) Which triplets? In a batch of 32 letters with 2 drawings each there are $64 \cdot 1 \cdot 62 = 3968$.
+# (Schroff, Kalenichenko, Philbin 2015, who square the distances and give all embeddings the length 1, so that a
+# small margin makes sense; Weinberger and Saul 2009 had triplets without deep networks.) Which triplets? In a batch
+# of 32 letters with 2 drawings each there are $64 \cdot 1 \cdot 62 = 3968$.
 
 # %%
 guess_active = widgets.Predict("Your Siamese network, 32 training letters: of all 3,968 triplets, how many still "
-                               "have a loss above 0 with margin 0.5?", (0, 100, 5), unit="%")
+                               "have a loss above 0 with margin 0.5?", (0, 100, 1), unit="%")
 guess_active
 
 # %% tags=["nbval-ignore-output"]
 draw_classes = pairs.PKSampler(train_letters, classes=32, items=2, generator=seeded(6))
-x, y = (t[0] for t in draw_classes())                                  # (64, 1, 28, 28), (64,)
+batch_x, batch_y = (t[0] for t in draw_classes())                      # (64, 1, 28, 28), (64,)
 with torch.no_grad():
-    z = siamese.embed(x)                                               # (64, 32)
-d = distance(z[:, None], z[None])                                      # (64, 64)
-one_letter = y[:, None] == y[None]
+    batch_z = siamese.embed(batch_x)                                   # (64, 32)
+d = distance(batch_z[:, None], batch_z[None])                          # (64, 64)
+one_letter = batch_y[:, None] == batch_y[None]
 positive = d[one_letter & ~torch.eye(64, dtype=torch.bool)]  # (64,): the one other drawing of each anchor
 gaps = positive[:, None] - d[~one_letter].view(64, 62) + 0.5           # (64, 62)
-share = (gaps > 0).double().mean()
-print(f"all triplets: {100 * share:.0f} % have a loss above 0")
-guess_active.reveal(5 * round(20 * share.item()))
+active = (gaps > 0).double().mean()
+print(f"all triplets: {100 * active:.0f} % have a loss above 0")
+guess_active.reveal(round(100 * active.item()))
 
 
 # %% [markdown]
 # The rest say nothing any more: their gradient is 0. So look for the triplets that hurt. **Batch-hard mining**
 # (Hermans, Beyer, Leibe 2017) takes, for each drawing of a batch as anchor, the *farthest* drawing of its letter and
-# the *nearest* drawing of another. It costs one table of distances, which the batch has anyway.
+# the *nearest* drawing of another. It costs one table of distances, which the batch has anyway. (With two drawings of
+# a letter, as here, there is but one positive: what is mined are the negatives.)
 #
 # ### Exercise 3: the hardest of a batch (open, 5 minutes, difficulty 3 of 3)
 #
@@ -555,7 +597,8 @@ guess_active.reveal(5 * round(20 * share.item()))
 
 # %% tags=["exercise"]
 def batch_hard(z, y):
-    """z (n, D), y (n,) -> distance to the farthest of its letter (n,), to the nearest of another letter (n,)"""
+    """z (n, D), y (n,) -> distance to the farthest of its letter (n,), to the nearest of another letter (n,).
+    Two tensors: training needs their gradient."""
     d = distance(z[:, None], z[None, :])                               # (n, n)
     return ..., ...
 
@@ -564,9 +607,10 @@ def batch_hard(z, y):
 checked_batch_hard = lesson06.batch_hard(batch_hard)
 
 # %% tags=["nbval-ignore-output"]
-hard_positive, hard_negative = checked_batch_hard(z, y)
+hard_positive, hard_negative = checked_batch_hard(batch_z, batch_y)
 hard = hard_positive - hard_negative + 0.5 > 0
-print(f"with a loss above 0: {100 * share:.0f} % of all triplets, {100 * hard.double().mean():.0f} % of the hardest")
+print(f"with a loss above 0: {100 * active:.0f} % of all triplets, "
+      f"{100 * hard.double().mean():.0f} % of the hardest")
 
 
 # %% [markdown]
@@ -591,28 +635,32 @@ for name in ("Siamese", "triplet"):
 figures.curve({"soft margin": triplet_history.loss}, "update", "loss of the hardest (all alike: 0.69)", smooth=20)
 
 # %% [markdown]
-# **Explain.** The same number of images and updates, and far better. Look at the curve: it begins above ln 2 (the
+# **Explain.** The same number of images and updates, and far better. Two things have changed, though: *which* images
+# are compared (32 distances in a batch of pairs; here each drawing with all others), and the loss. This run does not
+# tell them apart; the optional cell of section 10 has the control. Look at the curve: it begins above ln 2 (the
 # hardest positive is farther than the hardest negative), and ends at about a half, although nine answers of ten are
 # right by now: each batch brings new hard cases. A loss over the hardest is no measure of success.
 #
 # **A failure case.** Mining for the hardest can be too hard. With eight drawings of each of 8 letters, the positive
-# is the farthest of *seven*. For random weights the cheapest way to bring such pairs together is to bring everything
-# together. If all drawings are at one point, the loss is exactly ln 2 = 0.693, and the gradient is 0. 120 updates:
+# is the farthest of *seven* (and there are fewer other letters). For random weights the cheapest way to bring such
+# pairs together is to bring everything together. If all drawings are at one point, the loss is exactly ln 2 = 0.693,
+# and the gradient is 0. 120 updates:
 
 # %% tags=["nbval-ignore-output"]
 collapsed = metric.SiameseNetwork(nets.Conv4(32, generator=seeded(0)))
 eight = pairs.PKSampler(train_letters, classes=8, items=8, generator=seeded(6))
 eight_history = meta_train(collapsed, eight, on_triplets, updates=120, lr=3e-3)
 with torch.no_grad():
-    spread = [torch.pdist(net.embed(x)).mean().item() for net in (triplet, collapsed)]
+    spread = [torch.pdist(net.embed(batch_x)).mean().item() for net in (triplet, collapsed)]
 print("loss, every 20th update:", [f"{loss:.2f}" for loss in eight_history.loss[19::20]])
 print(f"mean distance of two drawings: the triplet network {spread[0]:.1f}, eight of each {spread[1]:.1f}")
 
 
 # %% [markdown]
-# The loss falls, from above, to where nothing is told apart, and everything huddles in a small ball. Two drawings of
-# each letter, as above, do not have the trouble. Other remedies are milder negatives (Schroff et al. take *semi-hard*
-# ones, farther than the positive) or a gentler start.
+# The loss falls, from above, towards where nothing is told apart, and everything huddles in a small ball. (120
+# updates of one network do not show whether it comes out again.) The run above, with two drawings of each letter,
+# did not get there. Schroff et al. (2015) report such collapses, and take *semi-hard* negatives against them:
+# farther than the positive, but within the margin. Another remedy is a gentler start.
 #
 # ## 6 Episodes
 #
@@ -625,7 +673,9 @@ print(f"mean distance of two drawings: the triplet network {spread[0]:.1f}, eigh
 # {\sum_j \exp(-\lVert f_\theta(x) - c_j \rVert^2)}$$
 #
 # $S_k$ is the part of the support set with label $k$. The loss is the cross-entropy of the queries. In a 20-way task
-# each query pulls at its own prototype and pushes all 19 others, the near ones most: the softmax does the mining.
+# each query pulls at its own prototype and pushes all 19 others, the near ones most: the softmax does the mining. So
+# episodes add two things to pairs: all rivals of a query at once, each with a weight by its nearness; and the very
+# rule, mean and squared distance, by which the network will be used.
 #
 # ### Exercise 4: prototypes (one line, 2 minutes, difficulty 1 of 3)
 #
@@ -633,7 +683,8 @@ print(f"mean distance of two drawings: the triplet network {spread[0]:.1f}, eigh
 
 # %% tags=["exercise"]
 def prototypes(zs, ys, n):
-    """zs (S, D): the embedded support set; ys (S,): labels 0..n-1 -> (n, D): row k is the mean of class k"""
+    """zs (S, D): the embedded support set; ys (S,): labels 0..n-1 -> (n, D): row k is the mean of class k, a
+    tensor (training needs its gradient)"""
     return ...
 
 
@@ -650,15 +701,16 @@ class Prototypical(nn.Module):
         self.embed = embed
 
     def forward(self, support_x, support_y, query_x):
-        way, shots = int(support_y.max()) + 1, support_x.shape[1]
+        way, s = int(support_y.max()) + 1, support_x.shape[1]
+        # both sets of all B tasks go through the network as one batch: that is what `embed_items` does
         z = nets.embed_items(self.embed, torch.cat([support_x, query_x], 1))          # (B, S + Q, D)
-        c = torch.stack([checked_prototypes(*task, way) for task in zip(z[:, :shots], support_y)])  # (B, N, D)
-        return -(z[:, shots:, None] - c[:, None]).square().sum(-1)  # minus squared distances
+        c = torch.stack([checked_prototypes(*task, way) for task in zip(z[:, :s], support_y)])  # (B, N, D)
+        return -(z[:, s:, None] - c[:, None]).square().sum(-1)  # minus squared distances
 
 
 # %%
 guess_best = widgets.Predict("Validation scripts, 5-way 1-shot, about as many images in each training. The best?",
-                             ["pairs", "hard triplets", "episodes", "the last two, within a point"])
+                             ["pairs", "hard triplets", "episodes", "the last two, within two points"])
 guess_best
 
 # %% tags=["nbval-ignore-output"]
@@ -667,26 +719,31 @@ draw_tasks = EpisodeSampler(train_letters, way=20, shot=1, query=2, batch=1, gen
 proto_history = meta_train(proto, draw_tasks, updates=530, lr=3e-3, decay=True)
 vectors["prototypical"] = embed_dataset(proto.embed, val_letters)
 print(f"{proto_history.updates} updates, {proto_history.seconds:.0f} s")
-figures.curve({"cross-entropy": proto_history.loss}, "update", "loss of the queries (log 20 = 3.0)", smooth=20)
+figures.curve({"cross-entropy": settled(proto_history)}, "update", "loss of the queries (log 20 = 3.0)",
+              smooth=20)
 
 # %% tags=["nbval-ignore-output"]
 by_mean = Prototypical(nn.Identity())                                  # on vectors
 rows, one_shot = [], {}
 for name, rule in (("Siamese", nearest), ("triplet", nearest), ("prototypical", by_mean)):
     one_shot[name] = score(rule, vectors[name], tasks=600)
+    five_nearest, five_mean = score(nearest, vectors[name], 5, 5), score(by_mean, vectors[name], 5, 5)
+    more = paired_difference(five_mean, five_nearest)
+    print(f"{name:12} 5 examples, prototype minus nearest, the same 300 tasks: {more}")
     rows.append({"trained on": {"Siamese": "pairs", "triplet": "hard triplets"}.get(name, "episodes"),
                  "5-way 1-shot": one_shot[name], "20-way 1-shot": score(rule, vectors[name], 20, tasks=100),
-                 "5-way 5-shot, nearest": score(nearest, vectors[name], 5, 5),
-                 "5-way 5-shot, prototype": score(by_mean, vectors[name], 5, 5)})
+                 "5-way 5-shot, nearest": five_nearest, "5-way 5-shot, prototype": five_mean})
 gap = paired_difference(one_shot["prototypical"], one_shot["triplet"])
 print(f"prototypical minus triplet, the same 600 tasks: {gap}")
-display(guess_best.reveal("the last two, within a point" if abs(gap.mean) < 0.01 else
+display(guess_best.reveal("the last two, within two points" if abs(gap.mean) < 0.02 else
                           "episodes" if gap.mean > 0 else "hard triplets"))
-Table(rows, "Validation scripts, one training each")
+Table(rows, "Validation scripts, one training each. Tasks: 600 of 5-way 1-shot (section 5: 300), "
+            "100 of 20-way, 300 of 5-shot")
 
 # %% [markdown]
 # **Explain.** Episodes and hard triplets both let the *near* rivals speak, and both leave random pairs far behind.
-# With five examples the mean is better than the nearest of them, on every embedding: it averages the drawers out.
+# With five examples compare the mean with the nearest of them, on the same tasks, above the table: where 0 lies
+# outside the interval, the mean is better. It averages the drawers out.
 #
 # **A failure case.** The mean of a class is a good summary if the class is *one* cloud. Make classes of two letters
 # each (think of A and a), with one example of either. The mean then lies between two clouds, where nothing is.
@@ -712,15 +769,15 @@ print("nearest minus prototype:", paired_difference(two_fold["nearest example"],
 # %% [markdown]
 # ## 7 A linear classifier in disguise
 #
-# Distances to prototypes look like something else than lesson 04's head $W z + b$. They are not. Write the logit of
-# class $k$ out:
-#
-# $$-\lVert z - c_k \rVert^2 = -\lVert z \rVert^2 + 2\, c_k^\top z - \lVert c_k \rVert^2$$
-#
-# The first term is the same for all classes. A softmax does not change if the same number is added to all logits. So
-# it can go, and what is left is linear in $z$ (Snell et al. 2017, section 2.4).
+# Distances to prototypes look like something else than lesson 04's head $W z + b$. They are not. Multiply the logit
+# of class $k$ out, $-\lVert z - c_k \rVert^2 = -(z - c_k)^\top (z - c_k)$: there are three terms, and one of them is
+# the same for all classes. A softmax does not change if the same number is added to all logits. So that one can go,
+# and what is left is linear in $z$ (Snell et al. 2017, section 2.4).
 #
 # ### Exercise 5: the head that nobody trained (one line, 3 minutes, difficulty 2 of 3)
+#
+# With paper: what stands with $z$ is a row of $W$, what stands with $c_k$ alone is an entry of $b$. (What does not
+# change the softmax is free: the check compares probabilities.)
 
 # %% tags=["exercise"]
 def proto_linear(c):
@@ -732,7 +789,13 @@ def proto_linear(c):
 checked_proto_linear = lesson06.proto_linear(proto_linear)
 
 # %% [markdown]
+# On paper it is
+#
+# $$-\lVert z - c_k \rVert^2 = -\lVert z \rVert^2 + 2\, c_k^\top z - \lVert c_k \rVert^2$$
+#
 # And by numbers, on a real task, in float64: your `W` and `b` in PyTorch's own linear layer, against the distances.
+# The logits may differ by what is the same for all classes: $\lVert z \rVert^2$, if you took the formula as it
+# stands.
 
 # %%
 sx, sy, qx, qy = (t[0] for t in EpisodeSampler(vectors["prototypical"], 5, 5, 15, 1, seeded(10))())
@@ -742,8 +805,8 @@ linear = F.linear(z, W, b)                                             # (75, 5)
 distances = -(z[:, None] - c).square().sum(-1)                         # (75, 5)
 gap = (linear.softmax(1) - distances.softmax(1)).abs().max()
 print(f"largest difference of two probabilities: below 1e-10: {bool(gap < 1e-10)}")
-shift = linear - distances                                             # should be |z|^2, for every class
-print("the logits differ by |z|^2:", torch.allclose(shift, z.square().sum(1, keepdim=True).expand(75, 5)))
+shift = linear - distances
+print("the logits differ by the same for all classes:", torch.allclose(shift, shift[:, :1].expand(75, 5)))
 
 # %%
 lesson06.LINEAR
@@ -780,11 +843,14 @@ figures.show(fig_regions, "Three prototypes in the plane. Three straight lines m
 #
 # The softmax of minus squared distances looks like probabilities. Are they? A learner is **calibrated** if, of all
 # answers that it gives with 80 % confidence, 80 % are right. Draw it: sort the answers by confidence into ten boxes,
-# and plot in each the share that is right. On the diagonal a number means what it says.
+# and plot for each a dot: how sure the learner was, and the share that is right. On the diagonal a number means what
+# it says; a dot *under* it is too sure.
 #
 # The **temperature** $T$ divides the logits before the softmax: above 1 it makes every answer less sure, below 1
 # more. It changes no answer (Guo et al. 2017). The **ECE**, the expected calibration error, is the mean distance from
-# the diagonal, each box counting by its answers.
+# the diagonal, each box counting by its answers. By hand: ten answers at 90 %, of which 7 are right, are 20 points
+# off. With thirty answers more at 60 %, of which 18 are right (0 points off), the ECE is
+# $\frac{10}{40} \cdot 20 + \frac{30}{40} \cdot 0 = 5$ points.
 #
 # **Task:** for each network, find the temperature that brings the curve to the diagonal. Which network is too sure of
 # itself by most?
@@ -850,10 +916,12 @@ for name in judged:
 
 
 # %% [markdown]
-# **Explain.** All three are too sure of themselves on new scripts. The prototypical network was trained with just
-# this softmax, so its distances have nearly the right scale. Pairs and triplets never met a softmax: their distances
-# are good for an order, and their scale is an accident of the training. One number, chosen on other letters, mends
-# most of it.
+# **Explain.** Each temperature above 1 says: too sure on new scripts. The prototypical network was trained with
+# this very softmax over squared distances, and is nearest to 1. The triplets' soft margin is a softmax too, over
+# two answers: $\ln(1 + e^{d(a,p) - d(a,n)})$ is the cross-entropy of the logits $-d(a,p)$ and $-d(a,n)$. But those
+# are the hardest two, and plain distances; here they are *squared* (6 becomes 36), and the logits come out far too
+# large. The pairs met no softmax at all, and are less far off: a scale may also fit by chance. One number, chosen
+# on other letters, takes away a part of the error, not all: compare before and after.
 #
 # **But no temperature can make it say "I do not know".** A softmax over five letters sums to 1, whatever you show: a
 # sixth letter, a face, a blank sheet. For that look at the distance itself: if even the nearest prototype is farther
@@ -884,7 +952,7 @@ def outcome(d2, truth, tau):
 
 
 guess_none = widgets.Predict("Half of the queries are strangers. With a good threshold, how many of all queries are "
-                             "answered right? (Without any: below 50 %.)", (40, 100, 5), unit="%")
+                             "answered right? (Without any: below 50 %.)", (40, 100, 1), unit="%")
 guess_none
 
 # %% [markdown]
@@ -902,16 +970,21 @@ heads = "threshold", "right answers", "letters named right", "letters refused", 
 TAUS = {"none": math.inf, f"most answers right ({most_right:.1f})": most_right,
         f"one letter in ten refused ({TAU:.1f})": TAU}
 rows = [dict(zip(heads, [what, *outcome(d2_new, truth_new, tau)])) for what, tau in TAUS.items()]
-display(guess_none.reveal(5 * round((named(d2_new, most_right) == truth_new).double().mean().item() * 20)))
+display(guess_none.reveal(round(100 * (named(d2_new, most_right) == truth_new).double().mean().item())))
+some = slice(None, None, 7)                                            # every seventh query will do here
+open_auc = float(checked_auc(d2_new.min(1).values[some], (truth_new[some] >= 0).double()))
+print(f"known letter or stranger, by the distance to the nearest prototype: AUC {open_auc:.2f} ± "
+      f"{auc_interval(open_auc, len(truth_new[some]) // 2):.2f}")
 Table(rows, "Five letters with one example each, and as many strangers; scripts that had no say in the threshold")
 
 
 # %% [markdown]
 # **Observe.** Two prices again, as in section 3: the looser threshold names more of the letters, and takes more
-# strangers for one of them. For the pad of section 11, where you will mostly draw what it should know, take the
+# strangers for one of them. "Known or strange" is verification once more, so it has a ROC curve, and your `auc` gives
+# a figure without any price. For the pad of section 11, where you will mostly draw what it should know, take the
 # looser one.
 #
-# ## 9 Bug hunt: too good to be true (7 minutes)
+# ## 9 Bug hunt
 #
 # A colleague writes the drawing of pairs anew, "because the library's is too long". The first image of each pair is
 # given as (letter, drawing). The function finds its partner: in the even rows one of the same letter, in the odd rows
@@ -948,8 +1021,9 @@ def auc_on(partner_function, items):
     return float(checked_auc(distance(items[a[:, 0], a[:, 1]], items[b[:, 0], b[:, 1]]), kinds))
 
 
-print(f"untrained network, found pairs: AUC {auc_on(found_partners, untrained_vectors.items):.2f}")
-guess_good.reveal(100)
+found_auc = auc_on(found_partners, untrained_vectors.items)
+print(f"untrained network, found pairs: AUC {found_auc:.2f}")
+guess_good.reveal(round(100 * found_auc))
 
 # %%
 lesson06.TOO_GOOD
@@ -966,7 +1040,7 @@ def partners(a, classes, drawings, seed):
     b = a.clone()
     other = torch.randint(1, classes, (len(a) // 2,), generator=generator)
     b[1::2, 0] = (b[1::2, 0] + other) % classes                        # odd rows: another letter
-    # what is missing here?
+    # your repair
     return b
 
 
@@ -975,14 +1049,17 @@ checked_partners = lesson06.partners(partners)
 
 # %% tags=["nbval-ignore-output"]
 for name, function in {"found": found_partners, "repaired": checked_partners}.items():
-    print(f"{name:9} untrained network {auc_on(function, untrained_vectors.items):.2f}   "
-          f"Siamese network {auc_on(function, vectors['Siamese'].items):.3f}")
+    values = [auc_on(function, items) for items in (untrained_vectors.items, vectors["Siamese"].items)]
+    texts = [f"{value:.3f} ± {auc_interval(value):.3f}" for value in values]
+    print(f"{name:9} untrained network {texts[0]}   Siamese network {texts[1]}")
 
 # %% [markdown]
 # **Explain.** In the found pairs "same" meant the same *image*: a pair at distance exactly 0, for any function of the
-# image. A network trained on them is never asked to bring two drawers together; it only pushes apart. Nothing warns:
-# the loss falls, and the verification is perfect. The same bug hides wherever a query can be in its own support set.
-# A baseline that knows nothing finds it in one line.
+# image. A network trained on them would be asked for nothing in the even rows, where every network has distance 0
+# already: nobody would ask it to bring two drawers together. The same bug hides wherever a query can be in its own
+# support set. A baseline that knows nothing finds it in one line. (The repaired pairs are of the same kind as those
+# of section 3, in another draw: compare the two figures of each network with their intervals, which are somewhat too
+# short.)
 #
 # ## 10 What the numbers say
 #
@@ -1005,9 +1082,11 @@ for name, (rule, items) in finals.items():
     count = 0 if name.startswith(("chance", "pixels")) else sum(p.numel() for p in untrained.parameters())
     rows.append([name, tested[name], score(rule, items, 5, 5, 600), score(rule, items, 20, 1, 100), f"{count:,}",
                  f"{run.seconds:.0f}" if run else ""])
-rows += [["Siamese, Omniglot (Koch et al. 2015, see below)", "97.3 %", "", "", "", ""],
-         ["matching, Omniglot (Vinyals et al. 2016)", "98.1 %", "", "93.8 %", "64 channels", ""],
-         ["prototypical, Omniglot (Snell et al. 2017)", "98.8 %", "99.7 %", "96.0 %", "64 channels", ""]]
+empty, large = "not quoted", "about 112,000"
+rows += [["plain pretraining (lesson 04, printed there)", "about 94 %", "about 98 %", "-", f"{count:,}", "-"],
+         ["Siamese, Omniglot (Koch et al. 2015, see below)", "97.3 %", empty, empty, empty, ""],
+         ["matching, Omniglot (Vinyals et al. 2016)", "98.1 %", empty, "93.8 %", large, ""],
+         ["prototypical, Omniglot (Snell et al. 2017)", "98.8 %", "99.7 %", "96.0 %", large, ""]]
 columns = ["method", "5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "parameters", "seconds"]
 Table([dict(zip(columns, row)) for row in rows],
       "10 held-out scripts, 600 tasks (100 for 20 ways), accuracy ± 95 % interval; one training run each")
@@ -1018,36 +1097,56 @@ for one, other in (("Siamese: pairs", "pixels, nearest"), ("Siamese: hard triple
     print(f"{one} minus {other}: {paired_difference(tested[one], tested[other])}")
 
 # %% [markdown]
-# **What to read in it.** Training is worth forty points over the pixels, even with random pairs. *Which* images are
-# compared is worth ten more: hard triplets against random pairs, with the same network, updates and number of images.
+# **What to read in it.** Training is worth about forty points, over the pixels and over the same network untrained,
+# even with random pairs. About ten more come with the hard triplets, from the same network, updates and number of
+# images. Two things changed there, which images are compared and the loss; the optional cell takes them apart.
 # Hard triplets are ahead of episodes by about a point, in one training each: trust no sign there. The intervals cover
-# the draw of tasks, not a second training. The last three rows are another data set and far longer trainings; they
-# stand there for the scale. (The figure for Koch et al. is a quotation from Finn et al. 2017, table 1, under another
-# protocol. Their own paper has 92.0 % for 20 ways within an alphabet.)
+# the draw of tasks, not a second training. The last three rows are another data set and far longer trainings, with 64
+# channels; they stand there for the scale. (The figure for Koch et al. is a quotation from Finn et al. 2017, table 1,
+# under another protocol, for another head and loss than ours and larger images. Their own paper has 92.0 % for 20
+# ways within an alphabet.)
 #
-# **The rival that is not in the table.** Lesson 04's plain pretraining with the nearest centroid reaches 94.4 ± 0.5 %
-# on tasks of the same kind from these scripts, after almost twice the images. What pairs, triplets and episodes have
-# over it: no class needs a row in a head, so a class with two drawings is enough, and new classes can be added for
-# ever.
+# **The rival.** Lesson 04's plain pretraining with the nearest centroid, on tasks of the same kind from these
+# scripts, is level with hard triplets and episodes within about a point, and nine points ahead of the pairs. It had
+# almost twice the images. So metric learning has not won here. What pairs, triplets and episodes have over it: no
+# class needs a row in a head, so a class with two drawings is enough, and new classes can be added to the training
+# for ever.
 
 # %% tags=["nbval-ignore-output"]
+dice = seeded(23)
+
+
+def on_random_triplets(learner, batch):
+    """The control: the soft margin as before, but any drawing of another letter instead of the hardest"""
+    z, y = learner.embed(batch.x[0]), batch.y[0]
+    d, own = distance(z[:, None], z[None]), y[:, None] == y[None]
+    positive = d.masked_fill(~own | torch.eye(len(y), dtype=torch.bool), 0).sum(1)  # the one other drawing
+    lots = torch.rand(len(y), len(y), generator=dice).masked_fill(own, -1)
+    negative = d.gather(1, lots.argmax(1, keepdim=True))[:, 0]
+    return F.softplus(positive - negative).mean()
+
+
 if LONG:
     for name, learner, draw, objective in (
             ("pairs", metric.SiameseNetwork(nets.Conv4(32, generator=seeded(0))),
              pairs.PairSampler(train_letters, 32, seeded(20)), on_pairs),
             ("hard triplets", metric.SiameseNetwork(nets.Conv4(32, generator=seeded(0))),
              pairs.PKSampler(train_letters, 32, 2, seeded(21)), on_triplets),
+            ("random triplets", metric.SiameseNetwork(nets.Conv4(32, generator=seeded(0))),
+             pairs.PKSampler(train_letters, 32, 2, seeded(21)), on_random_triplets),
             ("episodes", Prototypical(nets.Conv4(32, generator=seeded(0))),
              EpisodeSampler(train_letters, 20, 1, 2, 1, seeded(22)), cross_entropy)):
         run = meta_train(learner, draw, objective, updates=1000, lr=3e-3, decay=True)
         items = embed_dataset(learner.embed, val_letters)
-        print(f"{name:13} 5-way {score(nearest, items, 5, 1, 600)}   20-way {score(nearest, items, 20, 1, 100)}   "
+        print(f"{name:15} 5-way {score(nearest, items, 5, 1, 600)}   20-way {score(nearest, items, 20, 1, 100)}   "
               f"{run.seconds:.0f} s")
 
 # %% [markdown]
-# The optional cell trains each of the three for 1,000 updates (one core of a CPU, 19 to 20 seconds each, the seeds as
+# The optional cell trains four networks for 1,000 updates (one core of a CPU, 19 to 20 seconds each, the seeds as
 # written). It gave on the validation scripts, 1-shot: pairs 88.2 ± 0.7 % with 5 ways and 69.1 ± 1.2 with 20; hard
 # triplets 96.6 ± 0.4 % with 5 ways and 88.7 ± 0.8 with 20; episodes 95.6 ± 0.4 % with 5 ways and 85.4 ± 0.9 with 20.
+# The fourth is the control for "hard triplets": the same loss and images, but any triplet instead of the hardest.
+# What it loses against them is owed to the mining; what it wins over the pairs is not. Guess, then run it.
 #
 # ## 11 Your own alphabet
 #
@@ -1082,10 +1181,11 @@ def answer(examples, query):
 
 
 # %% [markdown]
-# **Target 1.** Five symbols, one example each: at least 8 of 10 questions right. **Target 2.** Find two symbols that
-# it confuses. Give one of them a second example, and ask again: does it mend? Which of the similarities moved?
-# **Target 3.** Draw something that is none of the five. Is it refused? What is the most different drawing that it
-# still takes for A, and the most similar that it refuses?
+# **Target 1.** Five symbols, one example each: at least 8 of 10 questions right. (Refused too often? Set
+# `pad_threshold = 1.5 * TAU` in the cell above, run it again, and see what that costs in target 3.) **Target 2.**
+# Find two symbols that it confuses. Give one of them a second example, and ask again: does it mend? Which of the
+# similarities moved? **Target 3.** Draw something that is none of the five. Is it refused? What is the most
+# different drawing that it still takes for A, and the most similar that it refuses?
 #
 # Draw with the mouse, a finger or a pen. By keyboard: add a sample stroke or a sample symbol from the list (each time
 # it is drawn a little differently), then keep it or ask.
@@ -1095,26 +1195,37 @@ pad = drawpad.DrawPad(answer, SYMBOLS)
 pad
 
 # %% [markdown]
-# What does the pad do with sample symbols, drawn by new simulated hands? One example of each of five, then four
-# questions each; and four drawings each of three other symbols, which should be refused.
+# And by numbers, with letters instead of symbols of your own: fifteen, drawn by lot from the validation scripts 5
+# to 9, which had no say in the threshold. Five of them get one example each, from new simulated hands, and are
+# asked four times. Of the ten others two drawings each are shown: they should be refused. The pixels answer the
+# same questions.
 
 # %% tags=["nbval-ignore-output"]
-five = ["Cyrillic zhe", "Tamil ta", "Avestan te", "Thai so rusi", "Tagalog sa"]
-strangers = ["Cyrillic ze", "Cyrillic yu", "Ol Chiki ob"]
-examples = [(drawpad.rendered(pad.sample(name)), k) for k, name in enumerate(five)]
-said_of = {name: [answer(examples, drawpad.rendered(pad.sample(name)))[1] for _ in range(4)]
-           for name in five + strangers}                               # four questions each
-print("named right   ", sum(said_of[name].count(symbol) for symbol, name in zip(SYMBOLS, five)), "of 20")
-print("refused       ", sum(said_of[name].count("none of these") for name in five), "of the same 20")
-print("others refused", sum(said_of[name].count("none of these") for name in strangers), "of 12")
+later = part_of(val_letters, SECOND)
+lot = [later.class_names[i] for i in torch.randperm(len(later), generator=seeded(16))[:15].tolist()]
+drawn = {name: data.redraw(name, drawers=5, seed=17) for name in lot}  # (5, 28, 28) each, new hands
+five, others = lot[:5], lot[5:]
+examples = [(drawn[name][0], k) for k, name in enumerate(five)]
+replies = [(answer(examples, image), image, k) for k, name in enumerate(five) for image in drawn[name][1:]]
+example_x = torch.stack([image for image, _ in examples]).flatten(1) / 255            # (5, 784)
+by_pixels = [(example_x - im.flatten() / 255).square().sum(1).argmin().item() == k for _, im, k in replies]
+by_network = [max(range(5), key=likes.__getitem__) == k for (likes, _), _, k in replies]
+print("nearest by pixels right ", sum(by_pixels), "of 20")
+print("nearest by network right", sum(by_network), "of 20")
+print("named right             ", sum(text == SYMBOLS[k] for (_, text), _, k in replies), "of 20")
+print("refused                 ", sum(text == "none of these" for (_, text), *_ in replies), "of the same 20")
+print("others refused          ", sum(answer(examples, image)[1] == "none of these"
+                                      for name in others for image in drawn[name][1:3]), "of 20")
 figures.images(torch.stack([image for image, _ in examples]), titles=SYMBOLS,
-               alt="Five sample symbols as 28 by 28 images, one example each.")
+               alt="Five letters, drawn by lot, as 28 by 28 images, one example each.")
 
 
 # %% [markdown]
 # **Explain.** Your hand was not in the training, and nor were your symbols: two distances to travel at once. What it
 # learned to put aside is what *simulated* drawers change. If you draw a symbol upside down, it is another symbol: no
-# drawer did that. A second example moves the prototype to the middle of two of *your* drawings.
+# drawer did that. A second example moves the prototype to the middle of two of *your* drawings. It also shortens the
+# distances, of your own symbol and of strange ones: the threshold, chosen for one example, is then a little loose.
+# And twenty questions are few: the table of section 8, with thousands, is the figure to trust.
 #
 # ## Optional: matching networks (5 minutes)
 #
@@ -1168,10 +1279,10 @@ print("prototypes, items in reverse order: the same ", torch.allclose(forwards, 
 #
 # 1. A Siamese network is one embedding used twice. It learns what may change within a class, not the classes: new
 #    ones need no training.
-# 2. The AUC is about one comparison. Among $N$ classes $N - 1$ have to be won. Thresholds depend on prices and
-#    mixture.
-# 3. Random pairs and triplets soon teach nothing. Mining looks for the hard ones; an episode's softmax finds them by
-#    itself.
+# 2. The AUC is about one comparison, of two pairs. Among $N$ classes a query has to win $N - 1$. Thresholds depend on
+#    prices and mixture.
+# 3. After some training most triplets have a loss of 0. Mining looks for the hard ones; an episode's softmax weighs
+#    the near rivals most. Both were about nine points ahead of random pairs here, and level with plain pretraining.
 # 4. A prototypical network is a linear classifier with weights $2 c_k$ and $-\lVert c_k \rVert^2$, written by the
 #    support set. It fails where a class is not one cloud.
 # 5. A softmax over known classes cannot refuse. A threshold on the distance can; choose it on other classes.
@@ -1183,7 +1294,7 @@ print("prototypes, items in reverse order: the same ", torch.allclose(forwards, 
 # 2. Distances of one letter: 1, 2. Of two letters: 2, 5, 6. What is the AUC?
 # 3. A face verifier wins 999 of 1,000 comparisons. Ten thousand people are registered. Would you open a door for the
 #    nearest of them?
-# 4. Why does a batch with the hardest triplets of random weights sometimes end at ln 2 for ever?
+# 4. Why can training on the hardest triplets, from random weights, get stuck at ln 2?
 # 5. Prototypes (1, 0) and (0, 2). Give W and b. Which class gets the point (1, 1)?
 # 6. A network is 70 % right at 95 % confidence on average. Will a temperature of 2 raise its accuracy?
 # 7. You see an AUC of 0.9999. What do you compute next?
@@ -1196,7 +1307,8 @@ print("prototypes, items in reverse order: the same ", torch.allclose(forwards, 
 #    measure it with 10,000.
 # 4. Everything was brought to one point. All distances are 0 there, every gap is 0, softplus(0) = ln 2, and a
 #    distance of 0 has no direction in which to grow: the gradient is 0.
-# 5. W = [[2, 0], [0, 4]], b = [-1, -4]. The logits are 1 and 0: the first class (squared distances 1 and 2).
+# 5. W = [[2, 0], [0, 4]], b = [-1, -4] (or the same number added to both). The logits are 1 and 0: the first class
+#    (squared distances 1 and 2).
 # 6. No. It changes no answer; it makes the confidence more honest.
 # 7. The same AUC of an untrained network on the same pairs.
 #
@@ -1208,6 +1320,8 @@ print("prototypes, items in reverse order: the same ", torch.allclose(forwards, 
 #   neural network. *NIPS*.
 # - R. Hadsell, S. Chopra, Y. LeCun (2006). Dimensionality reduction by learning an invariant mapping. *CVPR*. (The
 #   contrastive loss.)
+# - J. Hanley, B. McNeil (1982). The meaning and use of the area under a receiver operating characteristic (ROC)
+#   curve. *Radiology*.
 # - K. Weinberger, L. Saul (2009). Distance metric learning for large margin nearest neighbor classification. *JMLR*.
 # - G. Koch, R. Zemel, R. Salakhutdinov (2015). Siamese neural networks for one-shot image recognition. *ICML Deep
 #   Learning Workshop*.

@@ -34,7 +34,7 @@
 # | 5 The lab | 10 min | |
 # | 6 A base network with a learned module | 5 min | 2 min |
 # | 7 Letters | 7 min | |
-# | 8 Bug hunt: the network that never feeds the other | 3 min | 5 min |
+# | 8 Bug hunt: a meta-network and a task network | 3 min | 5 min |
 # | 9 What the numbers say | 5 min | |
 #
 # That is 70 minutes. Marked optional: a look inside the generated weights (4 min) and the open exercise, a detector for
@@ -208,9 +208,9 @@ waves = SinusoidSampler(shot=5, query=200, batch=600, generator=seeded(0))()
 for name, tensor in waves._asdict().items():
     print(f"{name:10} {tuple(tensor.shape)}")
 fig, ax = figures.new(width=7, height=3.2)
-for i in range(3):
+for number, i in enumerate((0, 2, 3)):  # three waves whose points lie apart
     order = waves.query_x[i, :, 0].argsort()
-    colour, marker = figures.COLOURS[i], figures.MARKERS[i]
+    colour, marker = figures.COLOURS[number], figures.MARKERS[number]
     ax.plot(waves.query_x[i, order, 0], waves.query_y[i, order, 0], "-", color=colour, linewidth=1)
     ax.plot(waves.support_x[i, :, 0], waves.support_y[i, :, 0], marker, color=colour, label=f"task {i}")
 ax.set(xlabel="x", ylabel="y", ylim=(-5.2, 5.2))
@@ -233,7 +233,7 @@ guess_twice
 # ### Exercise 3: sum up a set (one or two lines, 4 minutes, difficulty 2 of 3)
 #
 # Tasks with different numbers of points share a tensor: shorter sets are filled up with **padding**, and a mask says
-# where a point is (1) and where padding (0). In the padding may stand anything.
+# where a point is (1) and where padding (0). In the padding may stand anything. `h[b, i]` is $e(x_i, y_i)$ of task b.
 
 # %% tags=["exercise"]
 def encode_set(h, mask):
@@ -278,11 +278,12 @@ lesson07.DUPLICATED
 #
 # $$\theta = g(s), \qquad \hat y = f_\theta(x)$$
 #
-# Encoder and generator together are the **hypernetwork** (Ha, Dai, Le 2017; the idea of one network that writes the
-# weights of another is older, Schmidhuber 1992). You may also meet the names *meta-parameter network* and *task
-# network*. $\phi$ are the weights of encoder and generator. They are trained as always, on the queries of many tasks:
+# Encoder and generator together are a **hypernetwork** (Ha, Dai, Le 2017; theirs reads a learned vector for each layer
+# where ours reads the examples of a task, as in Bertinetto et al. 2016; the idea of one network that writes the weights
+# of another is older, Schmidhuber 1992). You may also meet the names *meta-parameter network* and *task network*.
+# $\phi$ are the weights of encoder and generator. They are trained as always, on the queries of many tasks:
 #
-# $$\min_\phi \; \frac1B \sum_{\mathcal T} L_Q\big(\theta_\phi(S_{\mathcal T})\big)$$
+# $$\min_\phi \; \frac1B \sum_{\mathcal T} L_Q\big(\theta_\phi(\text{points of } \mathcal T)\big)$$
 #
 # Compare it with MAML. There $\theta$ came out of $\phi$ by descent on the support loss. Here it comes out by a
 # forward pass. The outer loop is the same. This is called **amortised** adaptation: the work of fitting a task is
@@ -327,9 +328,9 @@ def neighbours(episode):
 # %% tags=["nbval-ignore-output"]
 loss = mean_squared_error(mine, waves)
 grads = torch.autograd.grad(loss, list(mine.parameters()))
-for (name, _), g in zip(mine.named_parameters(), grads):
+for (name, _), grad in zip(mine.named_parameters(), grads):
     if name.endswith("weight"):
-        print(f"{name:18} norm of the gradient {g.norm():6.2f}")
+        print(f"{name:18} norm of the gradient {grad.norm():6.2f}")
 flat_line = waves.query_y.square().mean()
 print(f"error: own examples {loss:.2f}, the neighbour's {mean_squared_error(mine, neighbours(waves)):.2f}, "
       f"a flat line {flat_line:.2f}")
@@ -338,9 +339,16 @@ print(f"error: own examples {loss:.2f}, the neighbour's {mean_squared_error(mine
 # **Explain.** Every layer gets a gradient *through* the task network. And with the wrong examples it is worse than a
 # flat line: it answers, firmly, the wrong wave.
 #
-# The library's `HyperNetwork` does the same, with two additions. The summary goes through a LayerNorm (it makes mean 0
-# and variance 1 of the numbers of each vector), and generation **starts at the weights of a proper network**, changed a
-# little. What are they worth? The same 600 updates:
+# The library's `HyperNetwork` does the same, with two additions.
+#
+# - The summary goes through a **LayerNorm**: it makes mean 0 and variance 1 of the numbers of each vector. So the
+#   length of the summary falls out. (Here a sum over the points would then do as well as a mean. What neither can say
+#   is how many points there were; with noisy points one would tell the network.) Keep this in mind for section 5.
+# - Generation **starts at the weights of a proper network**, changed a little (the source below: the last layer's
+#   weights times 0.1, and `start` as its bias). Every task's network begins with the same hidden units in the same
+#   order, and only has to deviate.
+#
+# What are they worth? The same 600 updates:
 
 # %%
 print(inspect.getsource(hyper._generating_mlp))
@@ -365,15 +373,20 @@ with torch.no_grad():
 #
 # ## 4 One pass against five steps
 #
-# Now the comparison that this lesson is about. Both rivals use the **same task network**, both see the same stream of
-# tasks: five points, ten queries, 25 tasks an update, Adam with a decaying rate (3e-3 for MAML, 1e-3 for the
-# hypernetwork: for each the best of the two or three settings that we tried).
+# Now the comparison that this lesson is about. Both rivals use the **same task network**, both draw from the same
+# stream of tasks (who takes more updates sees more of it): five points, ten queries, 25 tasks an update, Adam with a
+# decaying rate (3e-3 for MAML, 1e-3 for the hypernetwork: for each the best of the two or three settings that we
+# tried, on this section's 600 waves; section 9 tests on others).
 #
 # - **MAML** (lesson 05) is trained for *five* inner steps at rate 0.01, second order. 1,200 updates.
 # - **The hypernetwork** takes one pass. Its update costs less than half, so it gets 2,800 updates: about the same
 #   seconds of the processor, or fewer.
 #
-# And the honest baseline: the **joint network**, one for all waves, which does not look at the points.
+# And two honest baselines. The **joint network**, one for all waves, does not look at the points. **Least squares**
+# does not learn: who *knows* that each wave is $A \sin x + B \cos x$ solves the five points for $A$ and $B$. (Two
+# points would do, at any height.) Nobody tells that to the learners here.
+#
+# (`stacked=True` runs all tasks of a batch at once, each on weights of its own, as your `task_net` does.)
 
 # %%
 clock = {}  # name -> (updates, seconds of the processor)
@@ -430,6 +443,14 @@ class Steps(nn.Module):
         return maml.stacked_call(gradient.net, theta, query_x).nan_to_num(100.0).clamp(-100, 100)
 
 
+class Sines(nn.Module):
+    """Knows that a wave is A sin x + B cos x, and fits A and B by least squares. Learns nothing."""
+
+    def forward(self, support_x, support_y, query_x):
+        support, query = (torch.cat([x.sin(), x.cos()], -1).double() for x in (support_x, query_x))
+        return (query @ torch.linalg.lstsq(support, support_y.double()).solution).float()
+
+
 # %% tags=["nbval-ignore-output"]
 one_pass, five_steps = on_waves(writer), on_waves(Steps(5))
 difference = paired_difference(one_pass, five_steps)
@@ -438,6 +459,7 @@ print("joint network          ", on_waves(joint))
 print("MAML, no step          ", on_waves(Steps(0)))
 print("MAML, five steps       ", five_steps)
 print("hypernetwork, one pass ", one_pass)
+print("least squares on sines ", on_waves(Sines()))
 print("one pass minus five steps, paired: ", difference)
 guess_rivals.reveal("equal within the interval" if abs(difference.mean) <= difference.half_width else
                     "the hypernetwork's, by one pass" if difference.mean < 0 else "MAML's, by five steps")
@@ -447,10 +469,19 @@ guess_rivals.reveal("equal within the interval" if abs(difference.mean) <= diffe
 # **Observe.** One pass leaves less than half of the error that five gradient steps leave, and 0 lies far outside the
 # paired interval. One reason is easy to name, though not proved here: MAML has to put all it knows about waves into
 # *one start* of 1,761 numbers, and what it does with the points is plain descent, five steps of a fixed rate. The
-# hypernetwork has seventy times as many numbers for the question "these points: which weights?". The scope: one family,
-# one training of each, seven seconds. (The optional cell of section 9 trains both twice as long, with other seeds.)
+# hypernetwork has seventy times as many numbers for the question "these points: which weights?". It also saw more than
+# twice as many tasks in its seconds, though 600 updates had already brought it to 0.45 (section 3, other waves). And
+# nothing here says that *weights* have to be written: the same summary, given to one network as a further input, is a
+# conditional neural process (further reading), which this lesson does not run.
 #
-# See both fit, point by point: the same wave with 1 to 10 of its points.
+# The row "no step" is the joint network's, or nearly: MAML's start alone knows the mean wave. And least squares shows
+# what is possible: with the right formula five points leave nothing to be learned. A learner is worth its cost where
+# nobody has the formula. The scope: one family, one training of each, a few seconds. (The optional cell of section 9
+# trains both twice as long, with other seeds.)
+#
+# See both fit, point by point: the same wave with 1 to 10 of its points. Dashed: MAML, five steps. Solid: the
+# hypernetwork, one pass. Thick grey: the wave. (Its phase is near that of the mean wave, so that even one point goes
+# far; the lab has other waves.)
 
 # %%
 def one_wave(seed, heights=TRAINED):
@@ -468,10 +499,12 @@ for ax, shots in zip(axes, (1, 2, 3, 5, 10)):
     for i, learner in enumerate((Steps(5), writer)):
         with torch.no_grad():
             fit = learner(sx[:, :shots], sy[:, :shots], qx)[0, :, 0]
-        ax.plot(qx[0, :, 0], fit, ["--", "-"][i], color=figures.COLOURS[1 + i], linewidth=1.6)
+        ax.plot(qx[0, :, 0], fit, ["--", "-"][i], color=figures.COLOURS[1 + i], linewidth=1.6,
+                label=["MAML,\nfive steps", "hypernetwork,\none pass"][i])
     ax.plot(sx[0, :shots, 0], sy[0, :shots, 0], "ko", markersize=5)
     ax.set(title=f"{shots} point" + "s" * (shots > 1), xlabel="x", ylim=(-6, 6))
 axes[0].set_ylabel("y")
+figures.legend(axes[-1])
 figures.show(fig, "The same wave with 1, 2, 3, 5 and 10 points, fitted by MAML in five steps (dashed) and by "
                   "the hypernetwork in one pass (solid). With more points both come closer to it.")
 
@@ -492,9 +525,17 @@ for name, learner in {"MAML": gradient, "hypernetwork": writer}.items():
 
 # %% [markdown]
 # **Explain.** One pass needs no gradient and no choice of rate at test time; it can run on a device that cannot
-# differentiate. It pays elsewhere: the last layer of the generator alone has 64 · 1,761 weights. That is why
-# nobody writes a *large* network this way, number by number. Sections 6 and 7 show two ways out.
+# differentiate. It pays elsewhere: the last layer of the generator alone has 64 · 1,761 weights. That is why one
+# hardly writes a *large* network this way, all numbers at once. Sections 6 and 7 show two ways out.
 #
+# One more guess, before you go where no learner was trained.
+
+# %%
+guess_outside = widgets.Predict("Waves 10 to 15 high, five points; none so high in training. Who errs less?",
+                                ["the hypernetwork", "MAML, at a rate chosen for it", "both alike"])
+guess_outside
+
+# %% [markdown]
 # ## 5 The lab
 #
 # One wave on the left; on the right the error of all three learners on 200 waves of that height, as a part of what a
@@ -502,8 +543,9 @@ for name, learner in {"MAML": gradient, "hypernetwork": writer}.items():
 # stretches it).
 #
 # **Target 1:** how few points will do? Find the smallest number at which one pass is at least as good as MAML with
-# five steps *on five points*: note MAML's figure, then lower the points. **Target 2:** leave the heights of the
-# training. Find heights, steps and a rate at which MAML beats one pass, with the paired interval above 0.
+# five steps *on five points*: set 5 points and 5 steps and note MAML's figure (the lab opens at 3 points and one step),
+# then lower the points and look at the hypernetwork's. **Target 2:** leave the heights of the training. Find heights,
+# steps and a rate at which MAML beats one pass, with the paired interval above 0.
 # **Question:** what does MAML's own rate, 0.01, do out there?
 
 # %%
@@ -574,8 +616,8 @@ def draw_lab(result):
         marks[i].set_data([min(max(at, 0.5), 400) for at in (mean - half, mean, mean + half)], [2 - i] * 3)
     said, (gap, half) = [in_words(percent(score)[0]) for score in scores], percent(scores[2] - scores[1])
     compared = f"{gap:+.1f} ± {half:.1f} points" if abs(gap) < 400 else "useless, some descents run away"
-    return (f"Points: {shots}; MAML's steps: {steps}, rate {rate}; waves {heights} high. Error in % of a "
-            f"flat line's: joint network {said[0]}, MAML {said[1]}, hypernetwork {said[2]}. "
+    return (f"Points: {shots}; MAML's steps: {steps}, rate {rate}; waves of height {heights}. Error in % of "
+            f"a flat line's: joint network {said[0]}, MAML {said[1]}, hypernetwork {said[2]}. "
             f"Hypernetwork minus MAML, paired: {compared}.")
 
 
@@ -588,10 +630,22 @@ live_lab = widgets.LiveFigure(fig_lab, lab, draw_lab,
                               seed=widgets.Slider("seed of the wave", [0, 1, 2, 3, 4, 5], 5))
 live_lab
 
-# %%
-guess_outside = widgets.Predict("Waves 10 to 15 high, five points; none so high in training. Who errs less?",
-                                ["the hypernetwork", "MAML, ten steps at a smaller rate", "both alike"])
-guess_outside
+# %% [markdown]
+# Target 1, once you have it (MAML: five steps at 0.01 on *five* points; the same 200 waves as in the lab):
+
+# %% tags=["nbval-ignore-output"]
+aim = lab_score("MAML", 5, 5, 0.01, list(HEIGHTS)[1])
+print(f"MAML, five steps on five points: {percent(aim)[0]:.1f} % of a flat line's error")
+for count in (1, 2, 3, 5):
+    reached = lab_score("hypernetwork", count, 5, 0.01, list(HEIGHTS)[1])
+    print(f"hypernetwork, points: {count}  {percent(reached)[0]:5.1f} %   "
+          "less MAML's, paired: {:+.1f} ± {:.1f}".format(*percent(reached - aim)))
+
+# %% [markdown]
+# Two points bring one pass level with what MAML makes of five, three put it clearly ahead. One cannot do: a wave is two
+# unknown numbers. Who knows the formula needs no more than those two points; the hypernetwork was never told it.
+#
+# Now the heights outside, all at once.
 
 # %% tags=["nbval-ignore-output"]
 rivals = {"MAML, 5 at 0.01": Steps(5), "MAML, 10 at 0.005": Steps(10, 0.005),
@@ -605,20 +659,41 @@ for heights in HEIGHTS.values():
     print(f"{heights[0]:4} to {heights[1]:4}", *[f"{in_words(flat * r.mean):>18}" for r in found.values()],
           f"  {flat * gap.mean:+.1f} ± {flat * gap.half_width:.1f}")
 guess_outside.reveal("both alike" if abs(gap.mean) <= gap.half_width else
-                     "MAML, ten steps at a smaller rate" if gap.mean > 0 else "the hypernetwork")
+                     "MAML, at a rate chosen for it" if gap.mean > 0 else "the hypernetwork")
 
 # %%
 lesson07.EVERYWHERE
 
+
 # %% [markdown]
-# Where does it go wrong? Ask how *high* the answer is when the wave is 1 to 15 high (100 waves each, the median).
+# Where does it go wrong? Two looks. How *high* is the answer when the wave is 1 to 15 high (100 waves each, the
+# median)? And how *long* is the vector of weights that a hypernetwork writes, when one and the same points are made
+# 10, 100 and 1,000 times as high? Yours of section 3 takes part in both: it has no LayerNorm.
+
+# %% tags=["nbval-ignore-output"]
+def written_by(learner, support_x, support_y):
+    """All the weights that a hypernetwork writes, a vector for each task: (B, 1761)"""
+    if learner is writer:
+        return torch.cat([p.flatten(1) for p in writer.generate(support_x, support_y).values()], 1)
+    h = mine.encode(torch.cat([support_x, support_y], -1))
+    return mine.generate(checked_encode_set(h, torch.ones(h.shape[:2])))
+
+
+print("points higher by a factor of", *[f"{factor:8}" for factor in (1, 10, 100, 1000)])
+for name, learner in {"hypernetwork": writer, "yours, without LayerNorm": mine}.items():
+    with torch.no_grad():
+        lengths = [written_by(learner, waves.support_x, factor * waves.support_y).norm(dim=1).mean()
+                   for factor in (1, 10, 100, 1000)]
+    print(f"{name:27}", *[f"{length_of:8.1f}" for length_of in lengths])
 
 # %% tags=["nbval-ignore-output"]
 true_heights = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15]
-answered = {"as high as the wave": true_heights, "MAML, 10 steps at 0.002": [], "hypernetwork": []}
+measured = {"MAML, 10 steps at 0.002": Steps(10, 0.002), "hypernetwork": writer,
+            "yours, without LayerNorm": mine}
+answered = {"as high as the wave": true_heights, **{name: [] for name in measured}}
 for height in true_heights:
     sx, sy, qx, qy = SinusoidSampler(5, 200, 100, seeded(52), amplitude=(height, height))()
-    for name, learner in {"MAML, 10 steps at 0.002": Steps(10, 0.002), "hypernetwork": writer}.items():
+    for name, learner in measured.items():
         with torch.no_grad():
             ratio = learner(sx, sy, qx).square().mean((1, 2)) / qy.square().mean((1, 2))  # (100,)
         answered[name].append(height * ratio.sqrt().median().item())
@@ -627,12 +702,26 @@ figures.curve({name: (true_heights, values) for name, values in answered.items()
 
 
 # %% [markdown]
-# **Explain.** The hypernetwork's answers stop at a height of about 6, whatever the points say: in training it never
-# had to write anything higher. MAML's go on rising, though not as fast as the waves. Its steps are driven by the
-# *error on the points at hand*, which grows with the wave. That is also why its own rate runs away out there (lesson
-# 05: rate times curvature); somebody has to choose a smaller one. At the other end, on waves up to 1 high, MAML is
-# worse than a flat line: its start is as high as the mean wave, and few steps do not take that back. One pass has no
-# start.
+# **Explain.** The hypernetwork's answers stop at a height of about 6, whatever the points say. Two things are behind
+# it.
+#
+# - *How it is built.* The LayerNorm brings every summary to about the same length. So the weights that it writes stay
+#   within bounds **however high the points are**, trained or not: that is what the first line of numbers shows. Yours
+#   has no LayerNorm, and what it writes grows with the points.
+# - *What it was trained on.* It never had to write anything higher, and nothing in the loss asked for a right answer
+#   there. This holds for yours as well: its weights may grow, and still nobody taught it by how much. Its curve in the
+#   picture shows what came of it, after 600 updates.
+#
+# So do not take "a network that writes weights has a ceiling" home with you: **this architecture** has one, built in.
+# How much of the error out there is due to which of the two, this lesson does not measure (that would take a second
+# training, long, without LayerNorm).
+#
+# MAML's answers go on rising, though not as fast as the waves. Its steps are driven by the *error on the points at
+# hand*, which grows with the wave. Large errors make large steps, these lead to large weights, and there the curvature
+# is larger, too: so, most likely, its own rate runs away out there (lesson 05: rate times curvature), and somebody has
+# to choose a smaller one. At the other end, on waves up to 1 high, MAML is worse than a flat line: its start is as high
+# as the mean wave (section 4: without a step its error is the joint network's), and few steps do not take that back.
+# One pass has nothing to take back: it writes a low wave at once.
 #
 # What one pass cannot do, a few steps can mend: let the hypernetwork write the weights, and **then** go downhill on the
 # five points, from there. Each task has a start of its own.
@@ -659,19 +748,29 @@ class WriteThenStep(nn.Module):
 mixtures = {"MAML, 10 steps at 0.002": Steps(10, 0.002), "one pass": writer,
             "one pass, then 5 steps": WriteThenStep(5), "one pass, then 10 steps": WriteThenStep(10)}
 print(f"mean squared error, 600 waves  {'0.1 to 5 high':18} {'7 to 10 high':18} 10 to 15 high")
+mixed = {}
 for name, learner in mixtures.items():
-    found = [on_waves(learner, heights=heights) for heights in (TRAINED, (7.0, 10.0), (10.0, 15.0))]
-    print(f"{name:30} {found[0]!s:18} {found[1]!s:18} {found[2]}")
+    mixed[name] = [on_waves(learner, heights=heights) for heights in (TRAINED, (7.0, 10.0), (10.0, 15.0))]
+    print(f"{name:30} {mixed[name][0]!s:18} {mixed[name][1]!s:18} {mixed[name][2]}")
+print("one pass, then 10 steps, paired with the others:")
+for name in ("MAML, 10 steps at 0.002", "one pass"):
+    gaps = [paired_difference(a, b) for a, b in zip(mixed["one pass, then 10 steps"], mixed[name])]
+    print(f"{'minus ' + name:30} {gaps[0]!s:18} {gaps[1]!s:18} {gaps[2]}")
 
 # %% [markdown]
-# **Explain.** Inside the family ten small steps take about a quarter off the little error that is left. Outside they
-# close the gap to MAML, without any training for it. One pass knows the family; steps correct what the family did not
-# contain. The price is a gradient at test time, and a rate to choose.
+# **Explain.** Inside the family ten small steps take about a quarter off the little error that is left. Outside,
+# without any training for it, they close the gap to MAML on the highest waves, and from 7 to 10 they leave less than
+# either alone. One pass knows the family; steps correct what the family did not contain. The price is a gradient at
+# test time, and a rate to choose.
 #
 # ### Optional: what is in the 1,761 numbers? (4 minutes)
 #
 # Each wave is given by **two** numbers: $a \sin(x - p) = A \sin x + B \cos x$ with $A = a \cos p$ and $B = -a \sin p$.
 # The hypernetwork writes 1,761. In how many directions do they really vary over 600 waves?
+#
+# (The SVD turns the cloud of the 600 vectors so that its first axis is the one along which it is widest, the second the
+# widest of the rest, and so on. The share of the variance says how much of the cloud's variance the first k axes hold.
+# R² is the share of the variance of A and B that a linear formula in these k coordinates explains: 1 is all, 0 none.)
 
 # %%
 guess_directions = widgets.Predict("How many directions hold 90 % of the variance of the written weights?",
@@ -696,7 +795,8 @@ guess_directions.reveal(next(k for k in (2, 5, 20, 100) if share[k - 1] > 0.9))
 
 # %% [markdown]
 # **Explain.** Two directions hold nine tenths of it. Nobody told the hypernetwork how many numbers a wave has; it
-# writes 1,761, nearly all along a plane, and from two coordinates in it A and B can be read off to three quarters.
+# writes 1,761, nearly all along a plane, and a linear formula in the two coordinates explains three quarters of the
+# variance of A and B.
 #
 # ## 6 A base network with a learned module
 #
@@ -729,21 +829,23 @@ checked_film = lesson07.film(film)
 
 # %% [markdown]
 # Three bases, the same module, 800 updates each. The first base is section 4's joint network, frozen: it knows the mean
-# wave and nothing of tasks. The second was never trained, and is frozen too. The third is trained along.
+# wave and nothing of tasks. The second was never trained, and is frozen too. The third is trained along. (We call it
+# "no difference to speak of" if the largest and the smallest of the three errors differ by less than the ± of MAML's
+# error in section 4, about 0.06.)
 
 # %% tags=["nbval-ignore-output"]
-def with_module(base, frozen):
+def with_module(name, base, frozen):
     """A FiLM module on a copy of ``base``; only what is not frozen is trained, by episodes."""
     g = seeded(5)
     learner = hyper.FiLMNetwork(copy.deepcopy(base), nets.mlp([2, 64, 64, 64], g), 64, generator=g)
     learner.base.requires_grad_(not frozen)
-    meta_train(learner, stream(), mean_squared_error, updates=800, lr=3e-3, decay=True)
+    train(f"FiLM: {name}", learner, stream(), mean_squared_error, updates=800, lr=3e-3)
     return learner
 
 
-films = {"joint network, frozen": with_module(joint.net, frozen=True),
-         "untrained network, frozen": with_module(form(), frozen=True),
-         "trained along": with_module(form(), frozen=False)}
+bases = {"joint network, frozen": (joint.net, True), "untrained network, frozen": (form(), True),
+         "trained along": (form(), False)}
+films = {name: with_module(name, *base) for name, base in bases.items()}
 
 # %%
 guess_film = widgets.Predict("Which base lets the module answer new waves best?",
@@ -814,10 +916,15 @@ print(inspect.getsource(hyper.ClassWeights.forward))
 # - the **hypernetwork** from pixels, by episodes; no gradient step at test time;
 # - **MAML**, one inner step at 0.1, second order;
 # - the rival of lesson 04: plain **pretraining** on the 765 letters, then frozen.
+#
+# Each is trained once, and no interval below covers another training. So the question that follows is generous: less
+# than 3 points apart counts as level.
 
 # %%
-guess_letters = widgets.Predict("New scripts, 5-way 1-shot, equal seconds. Which is best?",
-                                ["the hypernetwork", "MAML", "pretraining and the nearest centroid"])
+guess_letters = widgets.Predict("New scripts, 5-way 1-shot, equal seconds. Which is best? (Level: the best "
+                                "two are less than 3 points apart.)",
+                                ["the hypernetwork", "MAML", "pretraining and the nearest centroid",
+                                 "two of them, level"])
 guess_letters
 
 # %% tags=["nbval-ignore-output"]
@@ -843,17 +950,18 @@ classifier = transfer.Classifier(embed, len(train_letters), generator=seeded(1))
 train("letters: pretraining", classifier, BatchSampler(train_letters, 64, seeded(2)), transfer.classification,
       updates=900, lr=3e-3)
 for name, (updates, spent) in clock.items():
-    print(f"{name:21} {updates:5} updates, {spent:4.1f} s of the processor")
+    if name.startswith("letters"):
+        print(f"{name:21} {updates:5} updates, {spent:4.1f} s of the processor")
 
 # %% [markdown]
 # The pretrained embedding is a base network, too. Embed all letters once. On these vectors a **module** can be
-# meta-trained in a second or two: the same class weights, written from the vectors. Against it stands the rule that
-# needs no training, the nearest centroid.
+# meta-trained quickly: the same class weights, written from the vectors. Against it stands the rule that needs no
+# training, the nearest centroid.
 
 # %% tags=["nbval-ignore-output"]
 train_vectors, val_vectors = embed_dataset(embed, train_letters), embed_dataset(embed, val_letters)
 module = hyper.HyperClassifier(nn.Identity(), WIDTH, generator=seeded(3))
-meta_train(module, letter_stream(train_vectors, batch=16), updates=400, lr=3e-3, decay=True)
+train("letters: module", module, letter_stream(train_vectors, batch=16), cross_entropy, updates=400, lr=3e-3)
 centroid = transfer.NearestCentroid(nn.Identity())
 
 
@@ -868,17 +976,23 @@ on_val = {"pixels, nearest neighbour": validate(metric.NearestNeighbour()),
           "pretraining and written weights": validate(module, val_vectors)}
 for name, result in on_val.items():
     print(f"{name:37} {result}")
-guess_letters.reveal(max(guess_letters.options, key=lambda name: on_val[name].mean))
+print(f"training the module took {clock['letters: module'][1]:.1f} s of the processor")
+ranked = sorted(guess_letters.options[:3], key=lambda name: -on_val[name].mean)
+lead = paired_difference(on_val[ranked[0]], on_val[ranked[1]])
+print(f"{ranked[0]} minus {ranked[1]}, paired: {lead}")
+guess_letters.reveal("two of them, level" if lead.mean < 0.03 else ranked[0])
 
 # %% [markdown]
-# **Observe.** With no more seconds the hypernetwork is well ahead of MAML, and level with pretraining (within a point
-# or two; the test scripts of section 9 will say more). Weights written on the frozen, pretrained embedding do about
-# as well as its centroids.
+# **Observe.** With no more seconds the hypernetwork is well ahead of MAML, and level with pretraining: less than 3
+# points apart. (The paired line says whether these 200 tasks tell the two apart. Section 9 asks 600 tasks of the test
+# scripts, and there the interval of the difference holds 0.) Weights written on the frozen, pretrained embedding do
+# about as well as its centroids.
 #
-# Is it the *writing* that pays? A prototypical network makes a linear classifier as well, by a fixed rule. Trained on
-# the same stream (optional cell of section 9) it does no worse than the hypernetwork. So on these letters a learned
-# writer adds nothing to the class mean. What pays is the cheap update: no inner step, so three updates in the time of
-# one of MAML's.
+# Is it the *writing* that pays? A prototypical network makes a linear classifier as well, by a fixed rule: the row of
+# class $n$ is $w = 2 c_n$ and its bias $-\lVert c_n \rVert^2$, with $c_n$ the mean. Trained on the same stream
+# (optional cell of section 9) it had 89.7 ± 1.2 % on these scripts, the hypernetwork 88.4 ± 1.4 % (one training each,
+# not paired). So we saw no gain from *learning* to write. What seems to pay is the cheap update: no inner step, so
+# three updates in the time of one of MAML's.
 #
 # Now the two promises: names do not matter, and any number of classes will do.
 
@@ -895,10 +1009,16 @@ with torch.no_grad():
         print(f"{name:13} answers that change when the letters get other names: {changed:.0%}")
 found = validate(reader_head, reader_vectors, way=20, tasks=100)
 print("hypernetwork, trained on 5 classes, asked for 20:", found)
+print("pretraining and the nearest centroid, 20 classes:", validate(centroid, val_vectors, way=20, tasks=100))
 
 
 # %% [markdown]
-# ## 8 Bug hunt: the network that never feeds the other
+# **Observe.** MAML gives another answer to about one query in five when the same letters get other names; the written
+# classifier never does. And it takes 20 classes, though it has met only 5 at a time (chance there is 5 %). The last
+# line is what pretraining makes of the same 100 tasks.
+
+# %% [markdown]
+# ## 8 Bug hunt: a meta-network and a task network
 #
 # An article announces "a meta-network that generates the parameters of a task network". Here is such a listing (our own
 # code, the same mistake), small enough to read. It runs, and its loss falls.
@@ -906,7 +1026,7 @@ print("hypernetwork, trained on 5 classes, asked for 20:", found)
 # %%
 def found_feed(meta, own, sx, sy, qx):
     """meta: [V (E, 2), G (P, E)]; own, the task network: [w1 (H,), b1 (H,), w2 (H,), b2 (1,)];
-    sx, sy (B, S, 1): the support set; qx (B, Q, 1) -> the answers (B, Q, 1)"""
+    sx, sy (B, S, 1): the support set; qx (B, Q, 1) -> the answers (B, Q, 1) and theta (B, P)"""
     V, G = meta
     summary = torch.tanh(torch.cat([sx, sy], -1) @ V.mT).mean(1)  # (B, E)
     theta = summary @ G.mT  # (B, P), P = 3H + 1: the parameters of the task network
@@ -1001,22 +1121,28 @@ print("gradients: V", fed_meta[0].grad is not None, "  w1 of `own`", fed_own[0].
 with torch.no_grad():
     error_found = F.mse_loss(answers, qy)
     error_fed = F.mse_loss(checked_feed(fed_meta, fed_own, sx, sy, qx), qy)
-print(f"error on 600 new lines: found {error_found:.1f}, repaired {error_fed:.1f}, a flat line at 0 "
-      f"{qy.square().mean():.1f}")
+    one_line = F.mse_loss(1 + qx, qy)  # slope 1, height 1: the mean of all lines
+print(f"error on 600 new lines: found {error_found:.1f}, repaired {error_fed:.1f}, one line for all "
+      f"{one_line:.1f}, a flat line at 0 {qy.square().mean():.1f}")
 
 
 # %% [markdown]
-# **Explain.** The found pair's loss did fall: to that of the best single line for all tasks. The repaired one reads its
-# points. Note what did *not* tell them apart: no error, no warning, a `theta` that changes from
-# task to task. The question is never whether a network computes something, but whether the loss depends on it.
+# **Explain.** The found pair's loss did fall: to that of the best single line for all tasks. (Slope 1, height 1: it
+# leaves $\frac43 + 1 \approx 2.3$, the variance of the slopes times the mean $x^2$, plus that of the heights.) The
+# repaired one reads its points, and leaves about half of it. 0 would be possible, since two points determine a line;
+# but this encoder has one layer and no bias, and had 600 updates.
+#
+# Note what did *not* tell them apart: no error, no warning, a `theta` that changes from task to task. The question is
+# never whether a network computes something, but whether the loss depends on it. That is why the check of your repair
+# followed the gradient, too: a `.detach()` on theta gives the right answers, and trains nothing.
 #
 # ### Optional: exercise 5, a detector (open, 8 minutes, difficulty 3 of 3)
 #
 # Write what would have caught it: a whole hypernetwork in ten lines, and the norm of the gradient of each of its
 # parameters. `params` holds V (E, 2), c (E,), G (P, E) and g (P,), where P = 3H + 1. The encoder is
 # $\tanh(V [x, y] + c)$, the summary its mean over the points, $\theta = G s + g$. $\theta$ is cut into W1 (H, 1), b1
-# (H,), W2 (1, H), b2 (1,), with a ReLU between. The loss is the mean squared error on the queries. Your own functions
-# may be used.
+# (H,), W2 (1, H), b2 (1,), with a ReLU between. (g is a bias here, not section 3's generator.) The loss is the mean
+# squared error on the queries. Your own functions may be used.
 
 # %% tags=["exercise"]
 def hyper_grads(sx, sy, qx, qy, params):
@@ -1041,9 +1167,9 @@ def hyper_grads(sx, sy, qx, qy, params):
 checked_hyper_grads = lesson07.hyper_grads(hyper_grads)
 
 # %%
-g = seeded(7)
-params = {"V": torch.randn(6, 2, generator=g), "c": torch.randn(6, generator=g),
-          "G": torch.randn(25, 6, generator=g) / 3, "g": torch.randn(25, generator=g) / 3}  # H = 8
+source = seeded(7)
+params = {"V": torch.randn(6, 2, generator=source), "c": torch.randn(6, generator=source),
+          "G": torch.randn(25, 6, generator=source) / 3, "g": torch.randn(25, generator=source) / 3}  # H = 8
 norms = checked_hyper_grads(*waves, params)
 print("norms of the gradient:", {name: round(float(value), 1) for name, value in norms.items()})
 
@@ -1057,25 +1183,39 @@ print("norms of the gradient:", {name: round(float(value), 1) for name, value in
 # those of the training.
 
 # %% tags=["nbval-ignore-output"]
-wave_learners = {"joint network": (joint, joint), "MAML, 5 steps at 0.01": (Steps(5), gradient),
-                 "MAML, 10 steps at 0.002": (Steps(10, 0.002), gradient),
-                 "hypernetwork, one pass": (writer, writer),
-                 "hypernetwork, then 10 steps at 0.002": (WriteThenStep(10), writer)}
+# row: the learner, whose parameters count, the trainings behind it (names in `clock`)
+wave_learners = {"joint network": (joint, joint, ["joint network"]),
+                 "least squares on sines": (Sines(), Sines(), []),
+                 "MAML, 5 steps at 0.01": (Steps(5), gradient, ["MAML"]),
+                 "MAML, 10 steps at 0.002": (Steps(10, 0.002), gradient, ["MAML"]),
+                 "hypernetwork, one pass": (writer, writer, ["hypernetwork"]),
+                 "hypernetwork, then 10 steps at 0.002": (WriteThenStep(10), writer, ["hypernetwork"])}
 for name, learner in films.items():
-    wave_learners[f"FiLM: {name}"] = learner, learner
-at_test = {name: on_waves(learner, seed=100) for name, (learner, _) in wave_learners.items()}
+    before = ["joint network"] if name == "joint network, frozen" else []
+    wave_learners[f"FiLM: {name}"] = learner, learner, [*before, f"FiLM: {name}"]
+at_test = {name: on_waves(learner, seed=100) for name, (learner, _, _) in wave_learners.items()}
+high_test = {name: on_waves(learner, heights=(10.0, 15.0), seed=100)
+             for name, (learner, _, _) in wave_learners.items()}
+
 
 # %% tags=["nbval-ignore-output"]
-clocks = {"joint network": "joint network", "MAML, 5 steps at 0.01": "MAML",
-          "hypernetwork, one pass": "hypernetwork"}
+def seconds_of(trainings):
+    return f"{sum(clock[training][1] for training in trainings):.0f}"
+
+
 rows = []
-for name, (learner, owner) in wave_learners.items():
+for name, (_, owner, trainings) in wave_learners.items():
     rows.append({"method": name, "error": at_test[name],
                  "minus MAML (5), paired": paired_difference(at_test[name], at_test["MAML, 5 steps at 0.01"]),
-                 "10 to 15 high": on_waves(learner, heights=(10.0, 15.0), seed=100),
+                 "10 to 15 high": high_test[name],
                  "parameters": f"{sum(p.numel() for p in owner.parameters()):,}",
-                 "training, processor s": f"{clock[clocks[name]][1]:.0f}" if name in clocks else ""})
+                 "training, processor s": seconds_of(trainings)})
 Table(rows, "Sinusoids, five points, mean squared error on 600 new waves ± 95 % interval; one training each")
+
+# %% tags=["nbval-ignore-output"]
+print("10 to 15 high, minus MAML, 10 steps at 0.002, paired:")
+for name in ("hypernetwork, one pass", "hypernetwork, then 10 steps at 0.002"):
+    print(f"{name:37} {paired_difference(high_test[name], high_test['MAML, 10 steps at 0.002'])}")
 
 # %% [markdown]
 # The letters: the test scripts are opened once, here. 600 tasks, the same for each row.
@@ -1098,16 +1238,19 @@ final_scores = {"chance": final(metric.Chance(seeded(0))),
                 "pretrained, written weights": final(module, test_vectors)}
 
 # %% tags=["nbval-ignore-output"]
-counts = {"MAML, one step": letter_maml, "hypernetwork, one pass": reader, "pretrained, centroid": classifier}
-clocks = {"MAML, one step": "letters: MAML", "hypernetwork, one pass": "letters: hypernetwork",
-          "pretrained, centroid": "letters: pretraining"}
+# row: whose parameters count, the trainings behind it
+letter_rows = {"MAML, one step": ([letter_maml], ["letters: MAML"]),
+               "hypernetwork, one pass": ([reader], ["letters: hypernetwork"]),
+               "pretrained, centroid": ([classifier], ["letters: pretraining"]),
+               "pretrained, written weights": ([classifier, module],
+                                               ["letters: pretraining", "letters: module"])}
 rows = []
 for name, result in final_scores.items():
-    trained = f"{sum(p.numel() for p in counts[name].parameters()):,}" if name in counts else ""
+    owners, trainings = letter_rows.get(name, ([], []))
     rows.append({"method": name, "5-way 1-shot": result,
                  "minus MAML, paired": paired_difference(result, final_scores["MAML, one step"]),
-                 "parameters": trained,
-                 "training, processor s": f"{clock[clocks[name]][1]:.0f}" if name in clocks else ""})
+                 "parameters": f"{sum(p.numel() for owner in owners for p in owner.parameters()):,}",
+                 "training, processor s": seconds_of(trainings)})
 rows.append({"method": "MAML on Omniglot (Finn et al. 2017)", "5-way 1-shot": "98.7 ± 0.4 %",
              "minus MAML, paired": "", "parameters": "64 channels", "training, processor s": ""})
 Table(rows, "10 held-out scripts, 600 tasks, accuracy ± 95 % interval; one training run each")
@@ -1122,12 +1265,17 @@ for one in ("hypernetwork, one pass", "pretrained, written weights"):
 #
 # - *Waves.* For the same seconds of the processor, one pass has a third of the error of MAML's five steps. FiLM, with
 #   160 numbers a task and fewer updates, lies between. On waves of 10 to 15 the order is reversed: MAML, at a rate
-#   chosen in the lab, is ahead of every single pass, and one pass followed by steps is level with it.
+#   chosen in the lab, is ahead of every single pass, and one pass followed by steps comes out near it (paired, below
+#   the table). The largest number in the column of the high waves says only that descents ran away: such answers are
+#   cut off at ±100. And least squares, which was told that they are sines, leaves 0 everywhere: "outside" is outside
+#   of what the learners were shown, the law of the waves is the same.
 # - *Letters.* The hypernetwork is 8 points ahead of MAML, and level with plain pretraining, whose centroids cost no
-#   module at all. What lessons 04 and 05 found stands: do not leave that row out.
+#   module at all. What lessons 04 and 05 found stands: do not leave that row out. (Parameters of the pretrained rows:
+#   with the head of 765 classes, which is thrown away. Embedding the letters is not in the seconds.)
 # - *Scope.* One training a row: the intervals cover the draw of tasks and no retraining. The network is small (7,248
-#   weights), and 250 updates are few: lesson 05's MAML, twice as wide, with 400 updates, had 87 %. The published row
-#   is another data set, a wider network and 60,000 updates.
+#   weights), and 250 updates are few: lesson 05's MAML, twice as wide, had 85.4 ± 0.9 % on other tasks of these scripts
+#   after 350 updates, and pretraining there 88.1 ± 0.9 %. The published row is another data set, a wider network and
+#   60,000 updates.
 
 # %% tags=["nbval-ignore-output"]
 if LONG:
@@ -1153,8 +1301,9 @@ if LONG:
 #
 # 1. A network is a vector. `unflatten` and one matrix product a layer run as many networks as there are tasks.
 # 2. A set is summed up by a mean: order, copies and padding make no difference.
-# 3. A hypernetwork learns to *write* what MAML has to *search* for. On its own family it needs no step and, here, beats
-#    five. Far outside its answers stop where its training stopped; a gradient step still knows how wrong it is.
+# 3. A hypernetwork learns to *write* what MAML has to *search* for. On its own family it needs no step and, here,
+#    beats five. Far outside, this one's answers stop growing (its LayerNorm sees to that, and its training asked for
+#    no more); a gradient step still knows how wrong it is. And who knows the formula needs neither.
 # 4. Do not write a large network number by number: write its last layer, class by class, or a few switches (FiLM).
 # 5. Two networks side by side are not conditioning. Gradients by name, and the neighbour's support set, tell.
 #
@@ -1187,6 +1336,8 @@ if LONG:
 # **Further reading**
 #
 # - D. Ha, A. Dai, Q. V. Le (2017). HyperNetworks. *ICLR*.
+# - L. Bertinetto, J. F. Henriques, J. Valmadre, P. H. S. Torr, A. Vedaldi (2016). Learning feed-forward one-shot
+#   learners. *NeurIPS*. (Weights predicted from one example.)
 # - J. Schmidhuber (1992). Learning to control fast-weight memories: an alternative to dynamic recurrent networks.
 #   *Neural Computation*.
 # - M. Zaheer, S. Kottur, S. Ravanbakhsh, B. Póczos, R. Salakhutdinov, A. Smola (2017). Deep sets. *NeurIPS*.
@@ -1200,6 +1351,9 @@ if LONG:
 #   using conditional neural adaptive processes. *NeurIPS*. (CNAPs: a frozen base, FiLM, and a written classifier.)
 # - A. Rusu et al. (2019). Meta-learning with latent embedding optimization. *ICLR*. (Write first, then step: the
 #   steps are taken in the summary's space.)
+# - A. Zhmoginov, M. Sandler, M. Vladymyrov (2022). HyperTransformer: model generation for supervised and
+#   semi-supervised few-shot learning. *ICML*. (A transformer reads the examples and writes a small convolutional
+#   network.)
 #
 # ## What you can do now
 #
@@ -1224,26 +1378,32 @@ if LONG:
 # **Misconceptions to listen for**
 #
 # - *"Two networks side by side are conditioning."* Section 8. Ask for the arrow from theta to the loss.
-# - *"Amortised beats gradients everywhere."* The lab's second target, and the last column of the table.
+# - *"Amortised beats gradients everywhere."* The lab's second target, and the table's column of the high waves.
+# - *"Networks that write weights have a ceiling."* This one has, by its LayerNorm: section 5's line of lengths. The
+#   learner's own has none. Ask what each of the two causes would predict for it.
 # - *"A hypernetwork has fewer parameters, because the task network has none."* Count: a hundred thousand to write
 #   1,761.
 # - *"The mean loses what the points say."* Ask what the encoder may put into 64 numbers before the mean is taken.
 # - *"FiLM trains the base."* Section 6: the base is compared before and after, tensor by tensor.
 #
 # **Lab.** Target 1: two points (14.5 % of a flat line's error, against 14.7 for MAML's five steps on five); three are
-# clearly better (8.2). Target 2: 10 to 15 high, ten steps at 0.002: MAML ahead by some 18 points. From 7 to 10 they
-# tie; at rate 0.01 some descents run away from 5 to 7 on, and with a single point even at the heights of the
-# training. More points: with 20 the hypernetwork has 1.4 %, MAML 4.5, though both were trained on five.
+# clearly better (8.2); the cell below the lab prints it. Target 2: 10 to 15 high, ten steps at 0.002: MAML ahead by
+# some 18 points. From 7 to 10 they tie; at rate 0.01 some descents run away from 5 to 7 on, and with a single point
+# even at the heights of the training. More points: with 20 the hypernetwork has 1.4 %, MAML 4.5, though both were
+# trained on five.
 #
 # **Exercises.** task_net: the bias axis is the trap: `b` alone is right only by chance, and silent where the number of
 # queries equals the number of tasks. encode_set: those who divide by S pass their own example without padding. feed:
-# some add the two outputs; ask what the support set can then say (a constant).
+# some add the two outputs; ask what the support set can then say (a constant). unflatten and feed refuse an answer that
+# cuts the gradient (`.detach()`), though its numbers are right.
 #
 # **Discussion.** (1) Is a prototypical network a hypernetwork? (It writes a linear classifier by a fixed rule.) (2)
 # Five points, noise on y: would you still trust one pass? (3) Who pays for amortisation, and when is it paid back?
 #
 # **Stretch.** (1) Train `writer` on heights up to 10: is it worse on heights up to 5? (2) Divide each task's y by its
 # largest support value before the encoder, and multiply the answers by it: does target 2 still stand? (3) Replace the
-# mean by attention. (4) Train `WriteThenStep` end to end, through its steps.
+# mean by attention. (4) Train `WriteThenStep` end to end, through its steps. (5) Train your own `Mine` as long as
+# `writer`: what is left of the ceiling without LayerNorm? (6) Append the summary to x and let one network answer: does
+# it take written weights at all?
 #
 # **Evidence.** Bug hunts are a bet: one controlled study of intentional bugs found no difference in learning.

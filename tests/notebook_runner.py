@@ -79,7 +79,9 @@ def use(kernel):
 
     The peak is that of the memory of its own. Pages of library files do not count where the system tells them apart:
     all notebooks share them, the system drops them when it needs room, and how many are mapped (PyTorch's CUDA build has
-    gigabytes) differs by 100 MiB between two installations on one machine. Where no peak is told: what it holds now.
+    gigabytes) differs by 100 MiB between two installations on one machine. The system tells the peak of both together,
+    and how many pages of files there are now; where it has dropped some since the peak, their difference would be far too
+    large. So it counts only after a cell in which the peak rose. Where no peak is told: what it holds now.
     """
     import psutil
     process = psutil.Process(kernel.km.provisioner.pid)
@@ -87,8 +89,13 @@ def use(kernel):
     peak = getattr(memory, "peak_wset", memory.rss) / 2 ** 20
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
-        said = {name: int(value) for name, value in re.findall(r"(VmHWM|RssFile):\s+(\d+)", status.read_text())}
-        peak = (said["VmHWM"] - said.get("RssFile", 0)) / 1024
+        said = {name: int(value) for name, value in re.findall(r"(\w+):\s+(\d+) kB", status.read_text())}
+        whole, files, own = peaks.get(process.pid, (0, 0, 0))
+        if said["VmHWM"] > whole:
+            own = max(own, said["VmHWM"] - max(files, said.get("RssFile", 0)))
+        own = max(own, said["VmRSS"] - said.get("RssFile", 0))
+        peaks[process.pid] = said["VmHWM"], said.get("RssFile", 0), own
+        peak = own / 1024
     return times.user + times.system, peak
 
 
@@ -111,3 +118,4 @@ def pytest_sessionfinish(session):
 
 
 cells = []
+peaks = {}  # process -> KiB: its peak, its pages of files after the last cell, the peak of the memory of its own

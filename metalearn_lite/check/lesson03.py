@@ -7,7 +7,7 @@ from . import Exercise, Mistake, Order, Property, Quiz
 # ------------------------------------------------------------------------------------------------------ warm-up
 
 WARM_UP = (
-    Quiz("1. (Lesson 00) In one task the letter *ban* has the label 3. Which label has it in the next task that it "
+    Quiz("1. (Lesson 00) In one task the letter ban has the label 3. Which label has it in the next task that it "
          "appears in?", [
         ("3 again: it is the same letter.", False, "Labels are dealt anew in each task. A network that remembers which "
                                                    "letter has which label gains nothing."),
@@ -107,7 +107,7 @@ attend = Exercise(
     cases=_attend_cases,
     mistakes=[
         Mistake(_attend(weigh=lambda s, beta: (beta * s).softmax(0)),
-                "Softmax runs over the queries: the weights of one *key* sum to one. Each query shares its attention "
+                "Softmax runs over the queries: the weights of one key sum to one. Each query shares its attention "
                 "among "
                 "the keys, so each row of `w` has to sum to one: softmax over the last dimension."),
         Mistake(_attend(weigh=lambda s, beta: (beta * s).exp()),
@@ -170,7 +170,7 @@ hops = Order(
     mistakes={
         ".*E.*": "Line E throws the question away: after the first hop nobody knows any more what was asked. What "
                  "was found "
-                 "is *added* to the question.",
+                 "is added to the question.",
         "[^F].*": "Before anything is read there has to be a question: u begins as the embedded question.",
         ".*D.*G.*": "Line D mixes the memories by the weights p, so line G has to make p first.",
         ".*A.*D.*|.*A.*G.*": "Line A adds what this hop has found, o. So the hop has to find it first.",
@@ -225,7 +225,7 @@ delay = Exercise(
                 "show "
                 "the label of item t - 1."),
         Mistake(_delay(lambda s: s.roll(1, 1)),
-                "Right at every step but the first. There `roll` brings in the *last* label of the stream, from the "
+                "Right at every step but the first. There `roll` brings in the last label of the stream, from the "
                 "future. "
                 "At step 0 there is no label yet: all zeros."),
         Mistake(_delay(lambda s: s.roll(1, 0)),
@@ -318,7 +318,7 @@ nth_sight = Exercise(
                 "even "
                 "if they bear the same labels. Count along dimension 1."),
         Mistake(_nth(count=lambda pred, y: _sights(pred)),
-                "You count how often the *answer* was given. What counts is how often the item's true class was met: "
+                "You count how often the answer was given. What counts is how often the item's true class was met: "
                 "y."),
         Mistake(_nth(count=_from_the_end), "You count from the end of the stream: your first sight is the last."),
         Mistake(_nth(score=lambda right, at: (right * at).mean()),
@@ -328,7 +328,7 @@ nth_sight = Exercise(
         Mistake(_nth(score=lambda right, at: 1 - right[at].mean()), "That is the share of wrong answers."),
     ],
     hints=[
-        "First find, for each item, the how-manieth of its class in its stream it is. Then average `pred == y` over "
+        "First find, for each item, which sight of its class it is, in its stream. Then average `pred == y` over "
         "the "
         "items with 1, over those with 2, and so on.",
         "`F.one_hot(y).cumsum(1)` counts all classes along the stream: (B, T, n). Of each item you need the count of "
@@ -387,6 +387,22 @@ def _stream_without_empty(keys, y, n, beta, nothing):
     return torch.cat([torch.full_like(p[:, :1], 1 / n), p[:, 1:]], 1)
 
 
+def _stream_masked_by_zero(keys, y, n, beta, nothing):
+    """What is not written yet has the likeness 0, and so a share."""
+    k = F.normalize(keys, dim=-1)
+    likeness = (k @ k.mT).tril(-1)
+    w = (beta * torch.cat([likeness, torch.full_like(likeness[..., :1], nothing)], -1)).softmax(-1)
+    return w[..., :-1] @ F.one_hot(y, n).to(w) + w[..., -1:] / n
+
+
+def _stream_long_queries(keys, y, n, beta, nothing):
+    """The keys that are read have length 1, the item that asks has not."""
+    k, t = F.normalize(keys, dim=-1), torch.arange(keys.shape[1])
+    likeness = (keys @ k.mT).masked_fill(t[:, None] <= t, -torch.inf)
+    w = (beta * torch.cat([likeness, torch.full_like(likeness[..., :1], nothing)], -1)).softmax(-1)
+    return w[..., :-1] @ F.one_hot(y, n).to(w) + w[..., -1:] / n
+
+
 def _stream_cases(generator):
     cases = []
     sizes = ((1, 4, 2, 2, 5.0, 0.2), (3, 9, 4, 3, 8.0, -0.3), (2, 12, 5, 4, 12.0, 0.5))
@@ -415,11 +431,14 @@ stream = Exercise(
                 "to t - 1 "
                 "are written."),
         Mistake(_stream(written=lambda i, t: i > t),
-                "The mask is the wrong way round: item t reads the items *after* it."),
+                "The mask is the wrong way round: item t reads the items after it."),
         Mistake(_stream(written=lambda i, t: i < t - 1),
                 "You wait one step too long. The label of item t - 1 comes with item t, so it is written when item t "
                 "is "
                 "answered."),
+        Mistake(_stream_masked_by_zero,
+                "Items that are not written yet have the likeness 0, and after the softmax a likeness of 0 still has a "
+                "share: their labels are read. Give them -torch.inf before the softmax, or leave them out."),
         Mistake(_stream_shared,
                 "The memory is not cleared between streams: the second stream reads what the first has written, "
                 "under labels "
@@ -444,6 +463,9 @@ stream = Exercise(
         Mistake(_stream(unit=lambda keys: keys),
                 "You compare by the plain dot product: a long key wins whatever its direction. Normalise the keys "
                 "first."),
+        Mistake(_stream_long_queries,
+                "The items that are read have length 1, the one that asks has not: it is a key like the others, so "
+                "normalise it as well."),
         Mistake(_stream(labels=lambda y: F.pad(y[:, :-1], (1, 0))),
                 "You delay twice: the mask already hides what is not written yet, and your labels are late as well. "
                 "Key i "
@@ -479,6 +501,18 @@ def _lru(gate=torch.sigmoid, where=lambda w, usage: usage.argmin(-1), mix=lambda
     return lru_write
 
 
+def _lru_ties(w_read, usage, alpha):
+    """Every slot of the least usage is marked, not one."""
+    gate = alpha.sigmoid()[:, None]
+    return gate * w_read + (1 - gate) * (usage == usage.amin(1, keepdim=True)).to(w_read)
+
+
+def _lru_writes_once(fn):
+    """Where all usage is the same, what is written still sums to one."""
+    like = torch.zeros(2, 4, dtype=torch.float64)
+    return bool((fn(like + 0.25, like, like[:, 0]).sum(1) - 1).abs().max() < 1e-6)
+
+
 def _lru_cases(generator):
     cases = []
     for streams, slots in ((1, 4), (3, 5), (4, 7)):
@@ -502,13 +536,13 @@ lru_write = Exercise(
         Mistake(_lru(gate=lambda alpha: alpha),
                 "alpha is any number, also negative or above 1. The sigmoid makes a share between 0 and 1 of it."),
         Mistake(_lru(where=lambda w, usage: usage.argmax(-1)),
-                "You overwrite the slot that was used *most*: what is needed often would be lost first."),
+                "You overwrite the slot that was used most: what is needed often would be lost first."),
         Mistake(_lru(where=lambda w, usage: w.argmin(-1)),
                 "You take the slot that was read least just now. `usage` counts over a longer time: what was needed "
                 "a few "
                 "steps ago may be needed again."),
         Mistake(_lru(where=lambda w, usage: w.argmax(-1)),
-                "You write to the slot that was read most, in both halves. One half goes to the least *used* slot."),
+                "You write to the slot that was read most, in both halves. One half goes to the least used slot."),
         Mistake(_lru(mix=lambda g, w, lu: w + lu),
                 "Without the gate it writes to both places at full strength. The gate shares one writing between the "
                 "two."),
@@ -516,6 +550,12 @@ lru_write = Exercise(
                                                "place."),
         Mistake(_lru(mix=lambda g, w, lu: g * w + lu),
                 "The second half has no gate: its share is 1 minus the gate, so that both shares sum to one."),
+    ],
+    properties=[
+        Property(_lru_writes_once,
+                 "With a tie (at step 0 all usage is 0) you mark several slots as the least used. Mark one: `argmin` "
+                 "picks one.",
+                 wrong=(_lru_ties,)),
     ],
     hints=[
         "Two places to write to, and a gate that shares between them. Which function turns any number into a share?",
@@ -611,12 +651,12 @@ deal = Exercise(
         Property(lambda fn: _consistent(_streams(), fn(_streams(), _N, 0)),
                  "Within one stream a letter has several labels. Then nothing can be learned from its earlier "
                  "sights. Deal "
-                 "one label to each *letter* of the stream, not to each item.",
+                 "one label to each letter of the stream, not to each item.",
                  wrong=(_by_stream(lambda letters, n, g: torch.randint(n, letters.shape, generator=g)),)),
         Property(lambda fn: all(len(set(row)) == _N for row in fn(_streams(), _N, 0).tolist()),
-                 "In some streams two letters share a label, and another label is missing. Each stream has n "
-                 "letters: each "
-                 "label belongs to one of them.",
+                 "In some streams two letters share a label, and another label is missing. The check draws any n "
+                 "letters: 3 and 8, say, leave the same rest when divided by 5, so `% n` would give both one label. "
+                 "Number the letters of each stream 0 to n - 1, then shuffle.",
                  wrong=(lambda classes, n, seed: classes % n,
                         _by_stream(lambda letters, n, g: torch.randint(n, (n,), generator=g)[_rank(letters)]))),
         Property(lambda fn: fn(_streams(), _N, 0)[:, 0].unique().numel() > 1,
@@ -644,8 +684,7 @@ deal = Exercise(
         "you have to shuffle, and how often?",
         "Take the streams one by one. `letters.unique()` are the n different class numbers of one stream, sorted; "
         "`torch.randperm(n, generator=generator)` is a label for each of them.",
-        "`torch.searchsorted(letters.unique(), letters)` says for each item the how-manieth of the sorted letters it "
-        "is; "
+        "`torch.searchsorted(letters.unique(), letters)` says for each item its place among the sorted letters; "
         "`label_of[...]` of that is its label.",
     ],
     right="Same letter, same label within a stream; dealt anew in the next. Now only a memory helps.",

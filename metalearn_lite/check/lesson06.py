@@ -72,6 +72,21 @@ TOO_GOOD = Quiz("An untrained network reaches an AUC of 1.00 on the found pairs.
 ])
 
 
+# ----------------------------------------------------------------- what training needs of the functions below: a slope
+
+CUT = "`.item()`, `.tolist()`, `float(...)`, `torch.tensor([...])`, `.detach()` and `no_grad` leave plain numbers"
+
+
+def _slopes(answer, *inputs):
+    """The derivatives of the answer by the inputs, each entry of it with a weight of its own; zeros without a graph."""
+    zeros = [torch.zeros_like(t) for t in inputs]
+    if not (isinstance(answer, torch.Tensor) and answer.requires_grad):
+        return zeros
+    weight = torch.linspace(1, 2, answer.numel(), dtype=answer.dtype).reshape(answer.shape)
+    found = torch.autograd.grad((answer * weight).sum(), inputs, allow_unused=True, retain_graph=True)
+    return [z if d is None else d.to(answer.dtype) for z, d in zip(zeros, found)]
+
+
 # -------------------------------------------------------------------------------------------------- 1: contrastive
 
 
@@ -91,6 +106,11 @@ def _contrastive(together=lambda d: d ** 2, apart=lambda d, m: (m - d).clamp(min
     return contrastive
 
 
+def _contrastive_each_kind(z1, z2, same, margin):
+    d = distance(z1, z2)
+    return ((d ** 2)[same == 1].mean() + ((margin - d).clamp(min=0) ** 2)[same == 0].mean()) / 2
+
+
 def _contrastive_cases(generator):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -102,7 +122,8 @@ def _contrastive_cases(generator):
         lengths = torch.linspace(0.1, 2.6, n, dtype=torch.float64)[torch.randperm(n, generator=generator)]
         same = (torch.arange(n) % 2 == 0).to(torch.float64)[torch.randperm(n, generator=generator)]
         same[lengths.argmin()], same[lengths.argmax()] = 0.0, 0.0  # a pair of two classes within the margin, one beyond
-        cases.append((z1, z1 + step / step.norm(dim=1, keepdim=True) * lengths[:, None], same, margin))
+        z2 = z1 + step / step.norm(dim=1, keepdim=True) * lengths[:, None]
+        cases.append((z1.requires_grad_(), z2.detach().requires_grad_(), same, margin))
     return cases
 
 
@@ -137,7 +158,19 @@ contrastive = Exercise(
         Mistake(_contrastive(apart=lambda d, m: (d - m).clamp(min=0) ** 2),
                 "Your loss of two letters grows when they are farther apart than the margin. They should be pushed when "
                 "they are *nearer* than it: margin - d."),
+        Mistake(_contrastive(apart=lambda d, m: (1 - d).clamp(min=0) ** 2),
+                "You compare the distance with 1. The margin is an argument, and here it is another number."),
+        Mistake(_contrastive(apart=lambda d, m: torch.zeros_like(d)),
+                "Only the pairs of one letter pay. So everything may go to one point: the pairs of two letters lack their "
+                "part, with (1 - same)."),
+        Mistake(_contrastive(together=lambda d: torch.zeros_like(d)),
+                "Only the pairs of two letters pay. The pairs of one letter lack their part, same times d²."),
+        Mistake(_contrastive_each_kind, "You average each kind apart: the formula divides by all n pairs."),
+        Mistake(_contrastive(end=lambda t: t.mean().detach() / 2),
+                f"Right number, but no gradient leads back from it to z1 and z2: {CUT}. This is the loss that trains the "
+                "network: return the tensor."),
     ],
+    probe=lambda answer, z1, z2, same, margin: _slopes(answer, z1, z2),
     hints=[
         "Two losses, one for each kind of pair. `same` is 1 or 0, so `same * ...` keeps one kind and `(1 - same) * ...` "
         "the other.",
@@ -238,6 +271,16 @@ def _hard(positive=None, negative=None, squared=False, after=lambda p, n: (p, n)
     return batch_hard
 
 
+def _batch_hard_root(z, y):
+    d = (z[:, None] - z[None, :]).pow(2).sum(-1).sqrt()
+    one, itself = y[:, None] == y[None, :], torch.eye(len(y), dtype=torch.bool)
+    return d.masked_fill(~one | itself, -torch.inf).max(1).values, d.masked_fill(one, torch.inf).min(1).values
+
+
+def _both_slopes(answer, z, y):
+    return [slope for part in answer for slope in _slopes(part, z)]
+
+
 def _average(d, mask):
     return (d * mask).sum(1) / mask.sum(1)
 
@@ -249,7 +292,7 @@ def _batch_hard_cases(generator):
         y = y[torch.randperm(len(y), generator=generator)]
         centre = torch.randn(len(counts), features, generator=generator, dtype=torch.float64)
         z = centre[y] + 0.6 * torch.randn(len(y), features, generator=generator, dtype=torch.float64)
-        cases.append((z, y))
+        cases.append((z.requires_grad_(), y))
     return cases
 
 
@@ -280,7 +323,18 @@ batch_hard = Exercise(
         Mistake(_hard(positive=lambda d, one, itself: _average(d, one & ~itself),
                       negative=lambda d, one, itself: _average(d, ~one)),
                 "You average over all positives and all negatives. Take the hardest of each."),
+        Mistake(_hard(after=lambda p, n: (p.detach(), n.detach())),
+                f"Right numbers, but no gradient leads back from them to z: {CUT}. These distances train the network: keep "
+                "them tensors (`torch.stack` makes one of a list of tensors)."),
+        Mistake(_hard(after=lambda p, n: (p.detach(), n)),
+                f"The gradient of the positives is cut: {CUT}. Only the negatives would train the network."),
+        Mistake(_hard(after=lambda p, n: (p, n.detach())),
+                f"The gradient of the negatives is cut: {CUT}. Only the positives would train the network."),
+        Mistake(_batch_hard_root,
+                "Right numbers, but their gradient is nan: on the diagonal the distance is 0, and the slope of a square "
+                "root at 0 is infinite. Use `d`, made by `distance`, which takes care of it."),
     ],
+    probe=_both_slopes,
     hints=[
         "Two tables of truth values with the shape of `d`: `y[:, None] == y[None, :]` says which two are of one letter, "
         "`torch.eye(len(y), dtype=torch.bool)` which are the same item.",
@@ -331,7 +385,8 @@ def _prototypes_cases(generator):
             y = y[torch.randperm(len(y), generator=generator)]
             if y[0] != 0 and (y[:-1] > y[1:]).any():  # not sorted, and class 0 does not come first
                 break
-        cases.append((torch.randn(len(y), features, generator=generator, dtype=torch.float64), y, len(counts)))
+        z = torch.randn(len(y), features, generator=generator, dtype=torch.float64)
+        cases.append((z.requires_grad_(), y, len(counts)))
     return cases
 
 
@@ -358,7 +413,11 @@ prototypes = Exercise(
         Mistake(_prototypes_unit, "Right, then cut to length 1. The prototype is the plain mean."),
         Mistake(_prototypes_first,
                 "Right means in another order: row k has to be class k, not the k-th class that turns up in ys."),
+        Mistake(_prototypes(lambda zs, ys, k, n: zs[ys == k].mean(0).detach()),
+                f"Right means, but no gradient leads back from them to zs: {CUT}. The network is trained through its "
+                "prototypes: keep them tensors (`torch.stack` makes one of a list of tensors)."),
     ],
+    probe=lambda answer, zs, ys, n: _slopes(answer, zs),
     hints=[
         "`zs[ys == k]` are the examples of class k. What is their mean, over the examples and not over the features?",
         "`.mean(0)` averages over the first dimension. Do it for each k in `range(n)`.",
@@ -374,37 +433,86 @@ def proto_linear(c):
     return 2 * c, -(c ** 2).sum(1)
 
 
-def _linear(rule):
-    """A wrong proto_linear."""
-    def proto_linear(c):
-        return rule(c)
-    return proto_linear
+def _two(answer):
+    """(W, b) of an answer, or (None, None) where it is not two tensors."""
+    if isinstance(answer, (tuple, list)) and len(answer) == 2 and all(torch.is_tensor(t) for t in answer):
+        return answer
+    return None, None
+
+
+def _has_form(fn):
+    W, b = _two(fn(_CORNERS[0]))
+    return W is not None and W.shape == _CORNERS[0].shape and b.shape == _CORNERS[0].shape[:1]
+
+
+def _b_has_no_features(fn):
+    W, b = _two(fn(_CORNERS[0]))
+    return b is None or b.shape != _CORNERS[0].shape
+
+
+def _w_has_a_row_for_each_class(fn):
+    W, b = _two(fn(_CORNERS[0]))
+    return W is None or W.shape != _CORNERS[0].T.shape
+
+
+_CORNERS = [scale * torch.randn(n, d, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+            for n, d, scale in ((5, 4, 1), (2, 3, 0.7), (3, 7, 0.5))]
+_POINTS = [0.5 * torch.randn(20, c.shape[1], generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+           for c in _CORNERS]
+
+
+def _probabilities(fn):
+    """What the head makes of 20 points, for each set of prototypes: unlike W and b, this has one right answer only."""
+    answers = [fn(c) for c in _CORNERS]
+    return [(z @ W.to(z.dtype).T + b.to(z.dtype)).softmax(1) for z, (W, b) in zip(_POINTS, answers)]
+
+
+def _alike(fn, rule):
+    found = _probabilities(fn)
+    return all(torch.allclose(p, q, rtol=0, atol=1e-5) for p, q in zip(found, _probabilities(rule)))
+
+
+def _never(rule, message):
+    """A Property: its probabilities are not those of a known mistake."""
+    return Property(lambda fn: not _alike(fn, rule), message, wrong=(rule,))
 
 
 proto_linear = Exercise(
     name="proto_linear",
     reference=proto_linear,
-    cases=lambda g: [(torch.randn(n, d, generator=g, dtype=torch.float64) * s,) for n, d, s in ((2, 3, 1), (5, 4, 2), (3, 7, 0.6))],
-    mistakes=[
-        Mistake(_linear(lambda c: (2 * c, torch.zeros_like(c[:, 0]))),
-                "Without -‖c‖² a class whose prototype lies far from the origin wins too often."),
-        Mistake(_linear(lambda c: (c, -(c ** 2).sum(1))),
-                "The factor 2 is missing: in ‖z - c‖² stands 2 c·z."),
-        Mistake(_linear(lambda c: (c, -(c ** 2).sum(1) / 2)),
-                "These logits are half of the right ones. The winner is the same, so a test of accuracies would pass; but "
-                "the probabilities are flatter."),
-        Mistake(_linear(lambda c: (2 * c, -c.norm(dim=1))),
-                "The bias has the length of c. It takes its *square*, ‖c‖²."),
-        Mistake(_linear(lambda c: (2 * c, (c ** 2).sum(1))),
-                "The sign of the bias: the logit is *minus* the squared distance, so ‖c‖² comes with a minus."),
-        Mistake(_linear(lambda c: (-2 * c, (c ** 2).sum(1))),
-                "You have the squared distance itself. The logit is minus that: turn both signs."),
-        Mistake(_linear(lambda c: (-2 * c, -(c ** 2).sum(1))),
-                "The sign of W: minus times minus. The logit -‖z - c‖² holds +2 c·z."),
-        Mistake(_linear(lambda c: (2 * c, -(c ** 2))),
-                "Your b has a number for each feature. ‖c‖² is a sum over them: one number for each class."),
-        Mistake(_linear(lambda c: (2 * c.T, -(c ** 2).sum(1))),
-                "W is the wrong way round: a row for each class, as in `nn.Linear`, so that W z gives a logit for each."),
+    cases=[],  # many W and b are right: what does not change a softmax is free
+    mistakes=[],
+    properties=[
+        Property(_b_has_no_features,
+                 "Your b has a number for each feature. ‖c‖² is a sum over them: one number for each class.",
+                 wrong=(lambda c: (2 * c, -(c ** 2)),)),
+        Property(_w_has_a_row_for_each_class,
+                 "W is the wrong way round: a row for each class, as in `nn.Linear`, so that W z gives a logit for each.",
+                 wrong=(lambda c: (2 * c.T, -(c ** 2).sum(1)),)),
+        Property(_has_form,
+                 "Two tensors are asked for: W with the shape of c, (N, D), and b with one number for each class, (N,).",
+                 wrong=(lambda c: (2 * c, -(c ** 2).sum(1, keepdim=True)),)),
+        _never(lambda c: (2 * c, torch.zeros_like(c[:, 0])),
+               "Without -‖c‖² a class whose prototype lies far from the origin wins too often."),
+        _never(lambda c: (c, -(c ** 2).sum(1)),
+               "The factor 2 is missing: in ‖z - c‖² stands 2 c·z."),
+        _never(lambda c: (c, -(c ** 2).sum(1) / 2),
+               "These logits are half of the right ones. The winner is the same, so a test of accuracies would pass; but "
+               "the probabilities are flatter."),
+        _never(lambda c: (2 * c, -c.norm(dim=1)),
+               "The bias has the length of c. It takes its *square*, ‖c‖²."),
+        _never(lambda c: (2 * c, (c ** 2).sum(1)),
+               "The sign of the bias: the logit is *minus* the squared distance, so ‖c‖² comes with a minus."),
+        _never(lambda c: (-2 * c, (c ** 2).sum(1)),
+               "You have the squared distance itself. The logit is minus that: turn both signs."),
+        _never(lambda c: (-2 * c, -(c ** 2).sum(1)),
+               "The sign of W: minus times minus. The logit -‖z - c‖² holds +2 c·z."),
+        _never(lambda c: (2 * c, -(c ** 2).mean(1)),
+               "Your bias is a mean over the features. ‖c‖² is their sum."),
+        Property(lambda fn: _alike(fn, proto_linear.reference),
+                 "softmax(W z + b) is not the prototypical network's for points z drawn at random. Multiply the square "
+                 "out once more: what stands with z, and what stands with c alone?",
+                 wrong=(lambda c: (3 * c, -(c ** 2).sum(1)),)),
     ],
     hints=[
         "Write out -‖z - c‖² = -(z - c)·(z - c), three terms. Which one is the same for all classes?",
@@ -482,6 +590,22 @@ def _never_itself(fn):
     return bool((b[0::2, 0] == a[0::2, 0]).all()) and bool((b[0::2, 1] != a[0::2, 1]).all())
 
 
+def _never_the_same_hand(fn):
+    a = _firsts(400, 5, 4, 0)
+    return bool((fn(a, 5, 4, 1)[1::2, 1] != a[1::2, 1]).all())
+
+
+def _any_in_odd_rows(generator, n, drawings, old):
+    found = _another(generator, n, drawings, old)
+    found[1::2] = torch.randint(drawings, (n // 2,), generator=generator)
+    return found
+
+
+def _seed_decides(fn):
+    a = _firsts(400, 5, 4, 7)
+    return torch.equal(fn(a, 5, 4, 8), fn(a, 5, 4, 8))
+
+
 def _never_one_class(fn):
     a = _firsts(400, 5, 4, 2)
     return bool((fn(a, 5, 4, 3)[1::2, 0] != a[1::2, 0]).all())
@@ -511,6 +635,9 @@ partners = Exercise(
                 "partner is the very same image."),
         Mistake(_partners_all_other,
                 "Now all pairs are of two letters. The rows 0, 2, 4, .. keep the class."),
+        Mistake(_partners(lambda g, n, drawings, old: old + torch.randint(1, drawings, (n,), generator=g)),
+                "Some drawing numbers are `drawings` or more, and there is no such drawing: take the remainder after "
+                "division by `drawings`."),
         Mistake(_partners_in_place, "Right pairs, but `a` is changed in place: then a and b are the same. Work on a clone."),
     ],
     properties=[
@@ -518,12 +645,20 @@ partners = Exercise(
                  "Some images are still their own partner: a drawing drawn from all numbers may be the same again. Add 1 to "
                  "drawings - 1 to the old number, and take the remainder.",
                  wrong=(_partners(lambda g, n, drawings, old: torch.randint(drawings, (n,), generator=g)),)),
+        Property(_never_the_same_hand,
+                 "In the even rows the partner never has the same drawing number, in the odd rows it may: then \"the same "
+                 "hand\" means \"two letters\". Draw the drawings of all rows in the same way.",
+                 wrong=(_partners(_any_in_odd_rows),)),
         Property(_never_one_class,
                  "Some pairs in the odd rows are of one class: a class drawn from all numbers may be the same again.",
                  wrong=(_partners(_another, other=lambda g, k, n, c: torch.randint(n, (k,), generator=g)),)),
         Property(_every_partner,
                  "Every other drawing should come as a partner at some time, by chance. Yours come by a fixed rule.",
                  wrong=(_partners(lambda g, n, drawings, old: (old + 1) % drawings),)),
+        Property(_seed_decides,
+                 "The same seed gives other partners each time: draw with `generator=generator`, or nobody can repeat "
+                 "your run.",
+                 wrong=(_partners(lambda g, n, drawings, old: (old + torch.randint(1, drawings, (n,))) % drawings),)),
     ],
     hints=[
         "Column 0 of `a` and `b` is the class, column 1 the drawing. Which column of `b` does the listing never touch?",

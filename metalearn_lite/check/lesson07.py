@@ -64,6 +64,16 @@ SIDE = Quiz("What convicts the listing? (More than one is right.)", [
 ], several=True)
 
 
+def _slope(answer, *inputs):
+    """How the sum of all squared numbers of an answer depends on these inputs: 0 where its graph is cut."""
+    parts = answer if isinstance(answer, (list, tuple)) else [answer]
+    value = sum((p ** 2).sum() for p in parts)
+    if not getattr(value, "requires_grad", False):
+        return [torch.zeros_like(p) for p in inputs]
+    found = torch.autograd.grad(value, inputs, allow_unused=True)
+    return [torch.zeros_like(p) if d is None else d for p, d in zip(inputs, found)]
+
+
 # ------------------------------------------------------------------------------------------------- 1: unflatten
 
 
@@ -96,7 +106,8 @@ def _unflatten_cases(generator):
     cases = []
     for tasks, shapes in ((2, [[3, 1], [3], [1, 3], [1]]), (3, [[4, 2], [4], [3, 4], [3]]), (1, [[2, 2], [2]])):
         size = sum(math.prod(shape) for shape in shapes)
-        cases.append((torch.randn(tasks, size, generator=generator, dtype=torch.float64), shapes))
+        theta = torch.randn(tasks, size, generator=generator, dtype=torch.float64)
+        cases.append((theta.requires_grad_(), shapes))
     return cases
 
 
@@ -123,13 +134,19 @@ unflatten = Exercise(
                            if len(shape) == 2 else part.reshape(len(part), *shape)),
                 "The numbers of each matrix are read column by column. `reshape` to the shape itself reads them "
                 "row by row."),
+        Mistake(_unflatten(lambda theta, start, size: _columns(theta, start, size).detach()),
+                "Right numbers, but no path leads from the parts back to theta: something cuts it (`.detach()`, "
+                "`.data`, a new tensor made of numbers). The network that writes theta would get no gradient, and "
+                "learn nothing."),
     ],
+    probe=lambda parts, theta, shapes: _slope(parts, theta),
     hints=[
         "`theta` has a row for each task. Which columns belong to the tensor at hand?",
         "They begin at `start`, and there are `size` of them.",
         "A slice `theta[:, a:b]` takes the columns from a up to, but without, b.",
     ],
-    right="A slice and a new shape: no number is copied or changed, so a gradient runs back through it as it is.",
+    right="A slice and a new shape: the numbers stay what they are, and a gradient runs back through both (the check "
+          "has followed it).",
 )
 
 # -------------------------------------------------------------------------------------------------- 2: task_net
@@ -149,6 +166,12 @@ def _task_net(layer=lambda x, W, b: x @ W.mT + b[:, None], between=torch.relu, e
             x = between(layer(x, W, b))
         return end(layer(x, *weights[-2:]))
     return task_net
+
+
+def _relu_before_bias(weights, x):
+    for W, b in zip(weights[:-2:2], weights[1:-2:2]):
+        x = torch.relu(x @ W.mT) + b[:, None]
+    return x @ weights[-2].mT + weights[-1][:, None]
 
 
 def _task_net_cases(generator):
@@ -184,6 +207,8 @@ task_net = Exercise(
                 "(B, Q, out) + (B, out): the bias is lined up with the queries, so that query 1 gets the bias of "
                 "task 1. It has to be (B, 1, out)."),
         Mistake(_task_net(lambda x, W, b: x @ W.mT), "The biases are not in it."),
+        Mistake(_relu_before_bias,
+                "The bias comes after the ReLU. It belongs inside: ReLU of the product plus the bias."),
         Mistake(_task_net(end=torch.relu),
                 "After the last layer there is no ReLU: a wave goes below zero, too."),
         Mistake(_task_net(between=lambda z: z), "The ReLU between the layers is missing: so the whole is one "
@@ -292,6 +317,7 @@ film = Exercise(
                 "You added 1 to gamma. What comes in here is gamma itself: the library adds the 1 before."),
         Mistake(lambda h, gamma, beta: gamma[0] * h + beta[0], "All tasks get the scale and the shift of task 0."),
         Mistake(lambda h, gamma, beta: gamma[:, None] * h, "The shift beta is not in it."),
+        Mistake(lambda h, gamma, beta: h + beta[:, None], "The scale gamma is not in it."),
     ],
     hints=[
         "h is (B, Q, C), gamma and beta are (B, C): one number for each channel of a task, the same for all its "
@@ -350,7 +376,8 @@ def _feed_cases(generator):
 
     cases = []
     for B, S, Q, E, H in ((2, 4, 3, 5, 6), (3, 2, 5, 4, 3)):
-        meta, own = [draw(E, 2), draw(3 * H + 1, E)], [draw(H), draw(H), draw(H), draw(1)]
+        meta = [draw(E, 2).requires_grad_(), draw(3 * H + 1, E).requires_grad_()]
+        own = [draw(H), draw(H), draw(H), draw(1)]
         cases.append((meta, own, draw(B, S, 1), draw(B, S, 1), draw(B, Q, 1)))
     return cases
 
@@ -370,6 +397,9 @@ feed = Exercise(
         Mistake(_feed(lambda theta, own: [p + o for p, o in zip(_parts(theta, own), own)]),
                 "The generated weights are added to the task network's own. That is fed, and people do it. But "
                 "here the task network is to keep no weights of its own: leave `own` out, but for its sizes."),
+        Mistake(_feed(lambda theta, own: [*_parts(theta, own)[:3], own[3]]),
+                "Three of the weights come from theta now, but b2 is still the task network's own. Take all four from "
+                "theta."),
         Mistake(_feed(lambda theta, own: [p[0] for p in _parts(theta, own)]),
                 "The answers come from theta now, but from that of task 0, for all tasks."),
         Mistake(_feed(lambda theta, own: [p.mean(0) for p in _parts(theta, own)]),
@@ -383,7 +413,12 @@ feed = Exercise(
                 "line as it was."),
         Mistake(_feed(_parts, after=lambda answers, theta: (answers, theta)),
                 "The answers are right. Return them alone: theta is no output, it is what the task network runs on."),
+        Mistake(_feed(lambda theta, own: _parts(theta.detach(), own)),
+                "The right answers, from theta. But no gradient gets through to V and G: something cuts the path "
+                "(`.detach()`, `.data`, a new tensor made of numbers). The loss would depend on nothing of the network "
+                "that writes, as in the listing."),
     ],
+    probe=lambda answers, meta, *rest: _slope(answers, *meta),
     hints=[
         "Follow the arrows: from which tensors are the answers computed? Does theta come before them anywhere?",
         "`w1, b1, w2, b2` have to come from theta (B, P): cut its columns into parts of H, H, H and 1 numbers, "
@@ -391,7 +426,8 @@ feed = Exercise(
         "Parts of `theta[:, None]`, (B, 1, P), fit the lines below as they are: (B, 1, H) goes with qx (B, Q, 1). "
         "`split([...], -1)` cuts. And return the answers alone.",
     ],
-    right="Now the task network runs on what the other one wrote, and the loss of the one is the loss of both.",
+    right="Now the task network runs on what the other one wrote, and the loss of the one is the loss of both: the "
+          "check has followed the gradient back to V and G.",
 )
 
 # ----------------------------------------------------------------------------------------------------- 5: hyper_grads

@@ -43,7 +43,7 @@ def auc_3(dist, same):
 def batch_hard(z, y):
     positive, negative = [], []
     for i in range(len(y)):
-        d = (z - z[i]).pow(2).sum(1).sqrt()
+        d = (z - z[i]).pow(2).sum(1).clamp_min(1e-12).sqrt()
         positive.append(max(d[j] for j in range(len(y)) if y[j] == y[i] and j != i))
         negative.append(min(d[j] for j in range(len(y)) if y[j] != y[i]))
     return torch.stack(positive), torch.stack(negative)
@@ -73,6 +73,14 @@ def proto_linear(c):
 
 def proto_linear_2(c):
     return c.mul(2.0), torch.stack([-(row @ row) for row in c])
+
+
+def proto_linear_3(c):
+    return 2 * c, 3 - c.square().sum(1)  # the same number added to all logits
+
+
+def proto_linear_4(c):
+    return 2 * (c - c.mean(0)), -(c * c).sum(-1)  # the same 2 c̄·z taken from all logits
 
 
 def partners(a, classes, drawings, seed):
