@@ -98,7 +98,8 @@ def meta_test(learner: nn.Module, draw: Callable[[], Episode], episodes: int = 6
     tasks = draw.fingerprint() if hasattr(draw, "fingerprint") else None
     was_training = learner.training
     learner.eval()
-    values: dict[str, list[Tensor]] = {score: [] for score in scores}
+    # filled in place: small results kept one by one between large tensors would break up the memory
+    values = {score: torch.empty(episodes, dtype=torch.float64) for score in scores}
     seen = 0
     while seen < episodes:
         episode = Episode(*(t[: episodes - seen] for t in draw()))
@@ -106,10 +107,10 @@ def meta_test(learner: nn.Module, draw: Callable[[], Episode], episodes: int = 6
         if not torch.isfinite(logits).all():
             raise FloatingPointError(f"the learner's answers are not finite on tasks {seen} to {seen + len(logits) - 1}")
         for score in scores:
-            values[score].append(SCORES[score](logits, episode.query_y).double().cpu())
+            values[score][seen : seen + len(logits)] = SCORES[score](logits, episode.query_y)
         seen += len(logits)
     learner.train(was_training)
-    results = {score: Result(torch.cat(v), score, tasks) for score, v in values.items()}
+    results = {score: Result(v, score, tasks) for score, v in values.items()}
     first, *rest = (results[score] for score in scores)
     return Result(first.per_task, first.score, tasks, {r.score: r for r in rest})
 
