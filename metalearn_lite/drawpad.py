@@ -9,9 +9,7 @@ Drawn with mouse, finger or pen, or put together by keyboard from sample strokes
 import base64
 import html
 import io
-import linecache
 import math
-import traceback
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ import traitlets
 from PIL import Image
 
 from . import widgets
+from .check.exercise import line_of
 from .data import drawer, strokes as strokes_of
 
 MAX_STROKES, MAX_POINTS = 60, 5000   # of one drawing
@@ -168,8 +167,7 @@ def rendered(strokes, size=drawer.CANVAS):
     longest = (high - low).max()
     scale = SIDE / longest if longest >= DOT else 0
     points = (points - (low + high) / 2) * scale + (drawer.CANVAS - 1) / 2
-    pen_is_down, pen = drawer._pen_is_down(strokes), np.array([drawer.PEN_RADIUS])
-    return torch.from_numpy(drawer._ink(points[None].astype(np.float32), pen_is_down, pen, size)[0])
+    return torch.from_numpy(drawer.ink(points[None], strokes, np.array([drawer.PEN_RADIUS]), size)[0])
 
 
 class DrawPad(widgets._Widget):
@@ -533,10 +531,7 @@ export default { render };
 
 def _varied(strokes, rng):
     """A letter's strokes as one new drawer makes them, on the pad: lists of [x, y] from 0 to 1."""
-    hand = drawer.hands(1, rng)
-    sloppiness = hand.sloppiness[:, None, None]
-    points = np.concatenate([drawer._vary_stroke(stroke, sloppiness, rng) for stroke in strokes], axis=1)
-    points = drawer._place_on_canvas(drawer._warp_plane(points, sloppiness, rng), hand, rng)[0]
+    points = drawer.vary(strokes, drawer.hands(1, rng), rng)[0]
     points = np.clip((points.astype(np.float64) + 0.5) / drawer.CANVAS, 0, 1).round(4)
     ends = np.cumsum([len(stroke) for stroke in strokes])[:-1]
     return [part.tolist() for part in np.split(points, ends)]
@@ -607,11 +602,8 @@ def _picture(image):
 
 def _where(error, answer):
     """The line of the lesson's function at which it failed, where there is one."""
-    code = getattr(answer, "__code__", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-             if code is not None and frame.filename == code.co_filename]
-    source = linecache.getline(code.co_filename, lines[-1]).strip() if lines else ""
-    return f" (at `{source}`)" if source else ""
+    line = line_of(error, answer)
+    return f" (at `{line[1]}`)" if line else ""
 
 
 def _sentence(error):

@@ -6,11 +6,12 @@ A lesson's module holds Exercises (a function to write), Orders (lines to put in
 of its own name.
 """
 from ..widgets import Quiz
-from .exercise import Exercise, Mistake, Property
+from .exercise import Exercise, Mistake, Property, slopes
 from .order import Order
 from .report import Verdict
 
-__all__ = ["Exercise", "Mistake", "Order", "Property", "Quiz", "Verdict", "all_exercises", "all_quizzes"]
+__all__ = ["Exercise", "Mistake", "Order", "Property", "Quiz", "Verdict", "all_exercises", "all_quizzes",
+           "slopes"]
 
 
 def all_exercises(module):

@@ -231,7 +231,7 @@ class Exercise:
             pass
         text = f"{what[0].upper()}{what[1:]} stopped with {type(error).__name__}: {_words(error)}"
         text += "" if text.endswith((".", "!", "?")) else "."
-        line = _line(error, fn)
+        line = line_of(error, fn)
         if line:
             text += f" That was in line {line[0]}, `{line[1]}`."
         if isinstance(error, RuntimeError) and re.search("dtype|scalar type|Float and Double|Double", _words(error)):
@@ -264,6 +264,20 @@ def _run(fn, args, kwargs=None, probe=None):
         with torch.enable_grad():
             seen = _kept(probe(answer, *given))
     return Outcome(_kept(answer), None, changed, seen)
+
+
+def slopes(answer, *inputs):
+    """A probe: the derivatives of an answer (a tensor, or a list of them) by the inputs; zeros where its graph is cut.
+
+    Each number of the answer has a weight of its own, so that none can stand in for another.
+    """
+    parts = [p for p in (answer if isinstance(answer, (list, tuple)) else [answer])
+             if isinstance(p, torch.Tensor) and p.requires_grad]
+    if not parts:
+        return [torch.zeros_like(t) for t in inputs]
+    value = sum((p * torch.linspace(1, 2, p.numel(), dtype=p.dtype).reshape(p.shape)).sum() for p in parts)
+    found = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(t) if d is None else d.to(t.dtype) for t, d in zip(inputs, found)]
 
 
 def _names(fn):
@@ -347,7 +361,7 @@ def _steps(tb):
         tb = tb.tb_next
 
 
-def _line(error, fn):
+def line_of(error, fn):
     """(line number, line) where the learner's own code was when ``error`` was raised, or None."""
     code = getattr(fn, "__code__", None)
     found = None

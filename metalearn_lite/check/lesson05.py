@@ -4,7 +4,7 @@ import weakref
 import torch
 from torch.nn import functional as F
 
-from . import Exercise, Mistake, Order, Quiz
+from . import Exercise, Mistake, Order, Quiz, slopes
 
 # ------------------------------------------------------------------------------------------------------ warm-up
 
@@ -134,15 +134,6 @@ def _adapt_cut(w, x, y, lr, steps):
     return w
 
 
-def _slope(adapted, w, *rest):
-    """How the sum of all squared new weights depends on the start: what the graph of an answer knows."""
-    value = sum((p ** 2).sum() for p in adapted)
-    if not getattr(value, "requires_grad", False):
-        return [torch.zeros_like(p) for p in w]
-    found = torch.autograd.grad(value, w, allow_unused=True)
-    return [torch.zeros_like(p) if d is None else d for p, d in zip(w, found)]
-
-
 def _adapt_in_place(w, x, y, lr, steps):
     for step in range(steps):
         for p, d in zip(w, torch.autograd.grad(mse(w, x, y), w)):
@@ -193,7 +184,7 @@ adapt = Exercise(
                 "(`.detach()`, `.data`, a new tensor made from numbers, an optimiser that changes a copy). Nobody could "
                 "differentiate through your steps."),
     ],
-    probe=_slope,
+    probe=lambda adapted, w, *rest: slopes(adapted, *w),
     hints=[
         "Two lines: first the slope of the support loss, then one step of descent for each weight. Which function gives "
         "the loss?",

@@ -3,7 +3,7 @@ import torch
 
 from metalearn_lite.pairs import distance
 
-from . import Exercise, Mistake, Property, Quiz
+from . import Exercise, Mistake, Property, Quiz, slopes
 
 # ------------------------------------------------------------------------------------------------------ warm-up
 
@@ -75,16 +75,6 @@ TOO_GOOD = Quiz("An untrained network reaches an AUC of 1.00 on the found pairs.
 # ----------------------------------------------------------------- what training needs of the functions below: a slope
 
 CUT = "`.item()`, `.tolist()`, `float(...)`, `torch.tensor([...])`, `.detach()` and `no_grad` leave plain numbers"
-
-
-def _slopes(answer, *inputs):
-    """The derivatives of the answer by the inputs, each entry of it with a weight of its own; zeros without a graph."""
-    zeros = [torch.zeros_like(t) for t in inputs]
-    if not (isinstance(answer, torch.Tensor) and answer.requires_grad):
-        return zeros
-    weight = torch.linspace(1, 2, answer.numel(), dtype=answer.dtype).reshape(answer.shape)
-    found = torch.autograd.grad((answer * weight).sum(), inputs, allow_unused=True, retain_graph=True)
-    return [z if d is None else d.to(answer.dtype) for z, d in zip(zeros, found)]
 
 
 # -------------------------------------------------------------------------------------------------- 1: contrastive
@@ -170,7 +160,7 @@ contrastive = Exercise(
                 f"Right number, but no gradient leads back from it to z1 and z2: {CUT}. This is the loss that trains the "
                 "network: return the tensor."),
     ],
-    probe=lambda answer, z1, z2, same, margin: _slopes(answer, z1, z2),
+    probe=lambda answer, z1, z2, same, margin: slopes(answer, z1, z2),
     hints=[
         "Two losses, one for each kind of pair. `same` is 1 or 0, so `same * ...` keeps one kind and `(1 - same) * ...` "
         "the other.",
@@ -278,7 +268,7 @@ def _batch_hard_root(z, y):
 
 
 def _both_slopes(answer, z, y):
-    return [slope for part in answer for slope in _slopes(part, z)]
+    return [slope for part in answer for slope in slopes(part, z)]
 
 
 def _average(d, mask):
@@ -417,7 +407,7 @@ prototypes = Exercise(
                 f"Right means, but no gradient leads back from them to zs: {CUT}. The network is trained through its "
                 "prototypes: keep them tensors (`torch.stack` makes one of a list of tensors)."),
     ],
-    probe=lambda answer, zs, ys, n: _slopes(answer, zs),
+    probe=lambda answer, zs, ys, n: slopes(answer, zs),
     hints=[
         "`zs[ys == k]` are the examples of class k. What is their mean, over the examples and not over the features?",
         "`.mean(0)` averages over the first dimension. Do it for each k in `range(n)`.",

@@ -4,7 +4,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from . import Exercise, Mistake, Quiz
+from . import Exercise, Mistake, Quiz, slopes
 
 # ------------------------------------------------------------------------------------------------------ warm-up
 
@@ -62,16 +62,6 @@ SIDE = Quiz("What convicts the listing? (More than one is right.)", [
     ("Its answers do not change when the tasks exchange their support sets.", True,
      "A learner that reads its examples has to answer otherwise when the examples are another task's."),
 ], several=True)
-
-
-def _slope(answer, *inputs):
-    """How the sum of all squared numbers of an answer depends on these inputs: 0 where its graph is cut."""
-    parts = answer if isinstance(answer, (list, tuple)) else [answer]
-    value = sum((p ** 2).sum() for p in parts)
-    if not getattr(value, "requires_grad", False):
-        return [torch.zeros_like(p) for p in inputs]
-    found = torch.autograd.grad(value, inputs, allow_unused=True)
-    return [torch.zeros_like(p) if d is None else d for p, d in zip(inputs, found)]
 
 
 # ------------------------------------------------------------------------------------------------- 1: unflatten
@@ -139,7 +129,7 @@ unflatten = Exercise(
                 "`.data`, a new tensor made of numbers). The network that writes theta would get no gradient, and "
                 "learn nothing."),
     ],
-    probe=lambda parts, theta, shapes: _slope(parts, theta),
+    probe=lambda parts, theta, shapes: slopes(parts, theta),
     hints=[
         "`theta` has a row for each task. Which columns belong to the tensor at hand?",
         "They begin at `start`, and there are `size` of them.",
@@ -418,7 +408,7 @@ feed = Exercise(
                 "(`.detach()`, `.data`, a new tensor made of numbers). The loss would depend on nothing of the network "
                 "that writes, as in the listing."),
     ],
-    probe=lambda answers, meta, *rest: _slope(answers, *meta),
+    probe=lambda answers, meta, *rest: slopes(answers, *meta),
     hints=[
         "Follow the arrows: from which tensors are the answers computed? Does theta come before them anywhere?",
         "`w1, b1, w2, b2` have to come from theta (B, P): cut its columns into parts of H, H, H and 1 numbers, "

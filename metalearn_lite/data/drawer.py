@@ -99,17 +99,25 @@ def render(strokes, size=CANVAS, pen=PEN_RADIUS):
         raise ValueError(f"pen is {pen}; expected more than 0")
     middle = (CANVAS - 1) / 2
     points = np.concatenate(strokes)[None] * UNIT + middle
-    return _ink(points.astype(np.float32), _pen_is_down(strokes), np.array([pen]), size)[0]
+    return ink(points, strokes, np.array([pen]), size)[0]
 
 
 def write(strokes, hands, rng, size=CANVAS):
     """One character, drawn by the given hands: uint8 (D, size, size). The same hands may write many characters."""
     check_count("size", size, 8)
+    return ink(vary(strokes, hands, rng), strokes, hands.pen, size)
+
+
+def vary(strokes, hands, rng):
+    """The strokes as each of the given hands makes them: points (D, n, 2) on the canvas, in pixels."""
     sloppiness = hands.sloppiness[:, None, None]
     points = np.concatenate([_vary_stroke(stroke, sloppiness, rng) for stroke in strokes], axis=1)
-    points = _warp_plane(points, sloppiness, rng)
-    points = _place_on_canvas(points, hands, rng)
-    return _ink(points, _pen_is_down(strokes), hands.pen, size)
+    return _place_on_canvas(_warp_plane(points, sloppiness, rng), hands, rng)
+
+
+def ink(points, strokes, pen, size):
+    """Images uint8 (D, size, size) of points (D, n, 2) in pixels of the canvas, for pens (D,); strokes say where they lift."""
+    return _ink(points.astype(np.float32, copy=False), _pen_is_down(strokes), pen, size)
 
 
 def _vary_stroke(stroke, sloppiness, rng):
