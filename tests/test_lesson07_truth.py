@@ -129,6 +129,29 @@ def test_hyper_grads_are_the_norms_of_the_measured_slopes():
 
 
 @torch.no_grad()
+def test_the_layernorm_bounds_what_is_written_however_high_the_points():
+    learner, (sx, sy, _, _) = writer(), waves(50)
+
+    def longest(factor):
+        made = learner.generate(sx, factor * sy)
+        return torch.cat([p.flatten(1) for p in made.values()], 1).norm(dim=1).max()
+
+    bounded = longest(1000)
+    assert longest(1e5) == pytest.approx(bounded.item(), rel=0.05)
+    learner.norm = nn.Identity()
+    assert longest(1e5) > 50 * longest(1000) > 50 * bounded
+
+
+def test_an_input_beside_x_is_a_bias_of_the_first_layer():
+    """Section 4's control: W [x, s] + b = W_x x + (W_s s + b)."""
+    layer = nets.mlp([1 + 64, 128, 1], seeded())[0]
+    x, s = torch.randn(4, 7, 1, generator=seeded(1)), torch.randn(4, 64, generator=seeded(2))
+    appended = layer(torch.cat([x, s[:, None].expand(-1, 7, -1)], -1))
+    biases = s @ layer.weight[:, 1:].mT + layer.bias  # (4, 128): one bias a task and unit
+    torch.testing.assert_close(appended, x @ layer.weight[:, :1].mT + biases[:, None], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_written_weights_can_be_stepped_on():
     """Section 5's mixture: without a step it is the hypernetwork; steps lower the support loss of every task."""
     learner, form, (sx, sy, qx, _) = writer(), nets.mlp([1, 40, 40, 1], seeded(1)), waves(8)
@@ -182,3 +205,21 @@ def test_an_answer_that_is_cut_off_is_told_so():
 
     status, message = lesson07.hyper_grads.verdict(cut)
     assert status == "wrong" and "detach" in message
+
+
+def in_numbers(answer):
+    """The same numbers in a new tensor, as ``.item()`` would bring them there."""
+    return torch.tensor(answer.tolist(), dtype=answer.dtype)
+
+
+@pytest.mark.parametrize("exercise, cut", [
+    (lesson07.task_net, lambda weights, x: in_numbers(task_net(weights, x))),
+    (lesson07.task_net, lambda weights, x: task_net([p.data for p in weights], x)),
+    (lesson07.encode_set, lambda h, mask: in_numbers(encode_set(h, mask))),
+    (lesson07.encode_set, lambda h, mask: encode_set(h.detach(), mask)),
+    (lesson07.film, lambda h, gamma, beta: in_numbers(film(h, gamma, beta))),
+    (lesson07.film, lambda h, gamma, beta: film(h, gamma.data, beta.data)),
+])
+def test_right_numbers_without_a_graph_are_refused_by_name(exercise, cut):
+    status, message = exercise.verdict(cut)
+    assert status == "wrong" and "no path leads" in message and "detach" in message

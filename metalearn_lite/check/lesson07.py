@@ -172,7 +172,7 @@ def _task_net_cases(generator):
     for tasks, queries, sizes in ((3, 3, [3, 3, 3]), (2, 5, [1, 4, 2]), (4, 2, [2, 3, 3, 1])):
         weights = []
         for fan_in, fan_out in zip(sizes[:-1], sizes[1:]):
-            weights += [draw(tasks, fan_out, fan_in), draw(tasks, fan_out)]
+            weights += [draw(tasks, fan_out, fan_in).requires_grad_(), draw(tasks, fan_out).requires_grad_()]
         cases.append((weights, draw(tasks, queries, sizes[0])))
     return cases
 
@@ -203,7 +203,16 @@ task_net = Exercise(
                 "After the last layer there is no ReLU: a wave goes below zero, too."),
         Mistake(_task_net(between=lambda z: z), "The ReLU between the layers is missing: so the whole is one "
                                                 "linear map."),
+        Mistake(_task_net(end=lambda z: z.detach()),
+                "Right answers, but no path leads from them back to the weights: something cuts it (`.detach()`, "
+                "`.item()`, `.data`, a new tensor made of numbers). The network that writes the weights would learn "
+                "nothing."),
+        Mistake(_task_net(between=lambda z: torch.relu(z).detach()),
+                "Right answers, but the path back ends at the last layer: x is cut off between the layers "
+                "(`.detach()`, `.data`, a new tensor made of numbers). The weights of the other layers would get no "
+                "gradient."),
     ],
+    probe=lambda answers, weights, x: slopes(answers, *weights),
     hints=[
         "`@` multiplies the last two dimensions and leaves the ones before alone: (B, Q, in) @ (B, in, out) is "
         "(B, Q, out), task by task.",
@@ -212,8 +221,8 @@ task_net = Exercise(
         "Layers but the last: ReLU of the product plus the bias. The last two entries of `weights` are the last layer; "
         "there the ReLU is left out.",
     ],
-    right="As many networks as tasks, in one matrix product a layer. Nothing in it belongs to the function: it is "
-          "a form.",
+    right="As many networks as tasks, in one matrix product a layer, and a gradient for each weight (the check has "
+          "followed it). Nothing in it belongs to the function: it is a form.",
 )
 
 # ------------------------------------------------------------------------------------------------- 3: encode_set
@@ -230,7 +239,7 @@ def _encode_set_cases(generator):
     twice = draw(2, 3, 4)
     masks = [[[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], [[0, 1, 1, 0], [1, 0, 1, 1], [1, 1, 1, 0]], [[1] * 6, [1] * 5 + [0]]]
     sets = [draw(2, 5, 3), draw(3, 4, 4), torch.cat([twice, twice], 1)]
-    return [(h, torch.tensor(mask, dtype=torch.float64)) for h, mask in zip(sets, masks)]
+    return [(h.requires_grad_(), torch.tensor(mask, dtype=torch.float64)) for h, mask in zip(sets, masks)]
 
 
 def _last_present(h, mask):
@@ -264,10 +273,15 @@ encode_set = Exercise(
         Mistake(_maximum,
                 "That is the largest value over the points: order and copies do not matter to it, but the mean "
                 "was asked for."),
+        Mistake(lambda h, mask: encode_set.reference(h, mask).detach(),
+                "The right mean, but no path leads from it back to h: something cuts it (`.detach()`, `.item()`, "
+                "`.data`, a new tensor made of numbers). The encoder would get no gradient, and learn nothing."),
     ],
+    probe=lambda summary, h, mask: slopes(summary, h),
     hints=[
         "A mean over the points that are there: their sum, divided by their number. Each task has its own number.",
-        "`h * mask[..., None]` sets the padding to zero: (B, S, E) * (B, S, 1). Sum over the points, dimension 1.",
+        "`h * mask[..., None]` is a new tensor, zero in the padding (h stays as it is): (B, S, E) * (B, S, 1). Sum it "
+        "over the points, dimension 1.",
         "The number of points of each task is `mask.sum(1, keepdim=True)`, (B, 1), which divides (B, E).",
     ],
     right="Neither the order of the points, nor a copy of all of them, nor padding makes a difference.",
@@ -284,7 +298,7 @@ def _film_cases(generator):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    return [(draw(tasks, queries, channels), draw(tasks, channels), draw(tasks, channels))
+    return [(draw(tasks, queries, channels), *(draw(tasks, channels).requires_grad_() for _ in range(2)))
             for tasks, queries, channels in ((3, 3, 3), (2, 4, 4), (2, 3, 5))]
 
 
@@ -308,7 +322,11 @@ film = Exercise(
         Mistake(lambda h, gamma, beta: gamma[0] * h + beta[0], "All tasks get the scale and the shift of task 0."),
         Mistake(lambda h, gamma, beta: gamma[:, None] * h, "The shift beta is not in it."),
         Mistake(lambda h, gamma, beta: h + beta[:, None], "The scale gamma is not in it."),
+        Mistake(lambda h, gamma, beta: film.reference(h, gamma, beta).detach(),
+                "Right numbers, but no path leads from them back to gamma and beta: something cuts it (`.detach()`, "
+                "`.item()`, `.data`, a new tensor made of numbers). The module that sets them would learn nothing."),
     ],
+    probe=lambda answer, h, gamma, beta: slopes(answer, gamma, beta),
     hints=[
         "h is (B, Q, C), gamma and beta are (B, C): one number for each channel of a task, the same for all its "
         "queries.",
