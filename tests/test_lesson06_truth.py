@@ -128,6 +128,16 @@ def test_accuracy_among_n_is_the_mean_of_p_to_the_power():
     assert won > p.mean() ** 19 + 0.05
 
 
+def test_no_rival_twice_counts_the_draws_without_a_winner():
+    """Section 4's last column: of 243 others `better` are nearer than the own letter; draw `way - 1`, none of them."""
+    space = {"torch": torch, "w": (243 - torch.arange(0, 243, 20).double()) / 243}
+    loop = re.search(r"    no_repeats = .*?clamp\(min=0\)\n", cell("def chances"), re.DOTALL)[0]
+    for way in (2, 20, 100):
+        exec("if True:\n" + loop, space | {"way": way}, found := {})
+        expected = [math.comb(243 - better, way - 1) / math.comb(243, way - 1) for better in range(0, 243, 20)]
+        assert found["no_repeats"].tolist() == pytest.approx(expected, abs=1e-12)
+
+
 def test_where_all_is_one_point_the_hardest_triplets_cost_ln_2_and_pull_nowhere():
     z = torch.ones(8, 3, dtype=torch.float64, requires_grad=True)
     loss = F.softplus(torch.sub(*batch_hard(z, torch.arange(4).repeat_interleave(2)))).mean()

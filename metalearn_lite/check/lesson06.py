@@ -45,7 +45,7 @@ CLASS_OR_TASK = Quiz("An article says: \"A Siamese network brings similar tasks 
 
 PRIOR = Quiz("A door compares each visitor with one portrait. Of 1,000 visitors one is the person on it. The door accepts "
              "99 % of the right and 1 % of the wrong visitors. It opens. How likely is it the right one?", [
-    ("99 %", False, "That is how often it opens *for* the right one. Count the others whom it lets in: 1 % of 999."),
+    ("99 %", False, "That is how often it opens for the right one. Count the others whom it lets in: 1 % of 999."),
     ("about 50 %", False, "That would be so with about one wrong visitor let in for each right one. Here 1 % of 999 are "
                           "about ten."),
     ("about 9 %", True, "About 1 right visitor and about 10 wrong ones pass. The rate of errors was measured on as many "
@@ -54,7 +54,7 @@ PRIOR = Quiz("A door compares each visitor with one portrait. Of 1,000 visitors 
 
 LINEAR = Quiz("Two prototypes in the plane. Where are the points to which a prototypical network gives both classes the "
               "same probability?", [
-    ("on a circle around one of them", False, "On a circle the distance to *one* prototype is the same. Here the two "
+    ("on a circle around one of them", False, "On a circle the distance to one prototype is the same. Here the two "
                                               "distances have to be equal to each other."),
     ("on a straight line", True, "The squared length of z is in both distances and cancels. What is left is linear in z: "
                                  "the line half-way between the two."),
@@ -126,13 +126,13 @@ contrastive = Exercise(
                 "The two kinds of pairs are exchanged: you push drawings of one letter apart and pull two letters "
                 "together. `same` is 1 for a pair of one letter."),
         Mistake(_contrastive(apart=lambda d, m: (m - d) ** 2),
-                "Without the `clamp` a pair that is farther apart than the margin is pulled *back* to it. It is far "
+                "Without the `clamp` a pair that is farther apart than the margin is pulled back to it. It is far "
                 "enough: its loss should be 0."),
         Mistake(_contrastive(apart=lambda d, m: (m - d ** 2).clamp(min=0)),
                 "You compare the margin with the squared distance, and square nothing after. The margin is a distance: "
                 "first margin - d, then the clamp, then the square."),
         Mistake(_contrastive(apart=lambda d, m: (m - d ** 2).clamp(min=0) ** 2),
-                "The margin is compared with the *squared* distance. It is a distance: margin - d."),
+                "The margin is compared with the squared distance. It is a distance: margin - d."),
         Mistake(_contrastive(apart=lambda d, m: (m ** 2 - d ** 2).clamp(min=0)),
                 "max(0, m² - d²) is another loss than max(0, m - d)². First the difference, then the square."),
         Mistake(_contrastive(apart=lambda d, m: (m - d).clamp(min=0)),
@@ -147,7 +147,7 @@ contrastive = Exercise(
                 "That is the loss of each pair. One number is asked for: their mean."),
         Mistake(_contrastive(apart=lambda d, m: (d - m).clamp(min=0) ** 2),
                 "Your loss of two letters grows when they are farther apart than the margin. They should be pushed when "
-                "they are *nearer* than it: margin - d."),
+                "they are nearer than it: margin - d."),
         Mistake(_contrastive(apart=lambda d, m: (1 - d).clamp(min=0) ** 2),
                 "You compare the distance with 1. The margin is an argument, and here it is another number."),
         Mistake(_contrastive(apart=lambda d, m: torch.zeros_like(d)),
@@ -215,7 +215,7 @@ auc = Exercise(
     cases=_auc_cases,
     mistakes=[
         Mistake(_auc(lambda one, two: (one > two) + (one == two) / 2),
-                "You have 1 minus the AUC. A *small* distance speaks for one letter: count where the pair of one letter "
+                "You have 1 minus the AUC. A small distance speaks for one letter: count where the pair of one letter "
                 "is the nearer one."),
         Mistake(_auc(lambda one, two: one < two),
                 "Right without ties. Where the two distances are equal the pair counts one half, not 0."),
@@ -292,19 +292,19 @@ batch_hard = Exercise(
     cases=_batch_hard_cases,
     mistakes=[
         Mistake(_hard(positive=lambda d, one, itself: d.masked_fill(~one | itself, torch.inf).min(1).values),
-                "Your positive is the *nearest* of the same letter: the easiest. The hardest is the farthest."),
+                "Your positive is the nearest of the same letter: the easiest. The hardest is the farthest."),
         Mistake(_hard(positive=lambda d, one, itself: d.masked_fill(~one, torch.inf).min(1).values),
-                "Your positive is the item itself, at distance 0. The hardest positive is the farthest *other* drawing of "
+                "Your positive is the item itself, at distance 0. The hardest positive is the farthest other drawing of "
                 "its letter."),
         Mistake(_hard(positive=lambda d, one, itself: d.max(1).values),
-                "Your positive is the farthest item of *any* letter. It has to be of the item's own."),
+                "Your positive is the farthest item of any letter. It has to be of the item's own."),
         Mistake(_hard(negative=lambda d, one, itself: d.masked_fill(itself, torch.inf).min(1).values),
-                "Your negative is the nearest other item, and may be of the *same* letter. A negative is of another one."),
+                "Your negative is the nearest other item, and may be of the same letter. A negative is of another one."),
         Mistake(_hard(negative=lambda d, one, itself: d.min(1).values),
                 "Your negative is the item itself, at distance 0: the smallest number of each row stands on the diagonal. "
                 "A negative is of another letter."),
         Mistake(_hard(negative=lambda d, one, itself: d.masked_fill(one, -torch.inf).max(1).values),
-                "Your negative is the *farthest* of the other letters: the easiest. The hardest is the nearest."),
+                "Your negative is the farthest of the other letters: the easiest. The hardest is the nearest."),
         Mistake(_hard(positive=lambda d, one, itself: d.masked_fill(~one | itself, torch.inf).min(1).values,
                       negative=lambda d, one, itself: d.masked_fill(one, -torch.inf).max(1).values),
                 "Both are the easiest: the nearest of the same letter, the farthest of the others. Hard is the reverse."),
@@ -330,7 +330,7 @@ batch_hard = Exercise(
         "`torch.eye(len(y), dtype=torch.bool)` which are the same item.",
         "To leave entries out of a maximum, write minus infinity there first: `d.masked_fill(mask, -torch.inf)` writes "
         "where the mask is True. Out of a minimum: plus infinity.",
-        "Positive: leave out other letters *and* the item itself, then `.max(1).values`. Negative: leave out the own "
+        "Positive: leave out other letters and the item itself, then `.max(1).values`. Negative: leave out the own "
         "letter, then `.min(1).values`.",
     ],
     right="For each drawing, the worst that its own batch has to offer.",
@@ -490,9 +490,9 @@ proto_linear = Exercise(
                "These logits are half of the right ones. The winner is the same, so a test of accuracies would pass; but "
                "the probabilities are flatter."),
         _never(lambda c: (2 * c, -c.norm(dim=1)),
-               "The bias has the length of c. It takes its *square*, ‖c‖²."),
+               "The bias has the length of c. It takes its square, ‖c‖²."),
         _never(lambda c: (2 * c, (c ** 2).sum(1)),
-               "The sign of the bias: the logit is *minus* the squared distance, so ‖c‖² comes with a minus."),
+               "The sign of the bias: the logit is minus the squared distance, so ‖c‖² comes with a minus."),
         _never(lambda c: (-2 * c, (c ** 2).sum(1)),
                "You have the squared distance itself. The logit is minus that: turn both signs."),
         _never(lambda c: (-2 * c, -(c ** 2).sum(1)),
@@ -621,7 +621,7 @@ partners = Exercise(
                 "The pairs of one letter are mended. But a pair of two letters still gets the same drawing number, so "
                 "always the same hand: then \"another hand\" means \"one letter\". Draw anew for all pairs."),
         Mistake(_only(slice(1, None, 2)),
-                "You changed the drawing in the pairs of *two* letters. The fault is in the pairs of one letter: there the "
+                "You changed the drawing in the pairs of two letters. The fault is in the pairs of one letter: there the "
                 "partner is the very same image."),
         Mistake(_partners_all_other,
                 "Now all pairs are of two letters. The rows 0, 2, 4, .. keep the class."),
@@ -652,7 +652,7 @@ partners = Exercise(
     ],
     hints=[
         "Column 0 of `a` and `b` is the class, column 1 the drawing. Which column of `b` does the listing never touch?",
-        "The listing shows how to get *another* class: add a random number from 1 to classes - 1, and take the remainder "
+        "The listing shows how to get another class: add a random number from 1 to classes - 1, and take the remainder "
         "after division by classes. Do the same with the drawings, in all rows.",
         "`torch.randint(1, drawings, (len(a),), generator=generator)` draws a number from 1 to drawings - 1 for each row. "
         "Add it to `b[:, 1]`, then `% drawings`.",
