@@ -46,8 +46,9 @@ GIGABYTES = 8 if sys.platform == "linux" else 3  # free disk for the first insta
 FIRST_LESSON = "00_what_is_a_task.ipynb"
 
 # Parts of the test run, by marker; a test without one of these markers belongs to the part "unit".
-PARTS = {"notebooks": "notebook", "mutants": "mutants", "links": "links", "accessibility": "a11y", "binder": "binder",
-         "browser": "browser"}
+PARTS = {"notebooks": "notebook", "figures": "figures", "mutants": "mutants", "links": "links", "accessibility": "a11y",
+         "binder": "binder", "browser": "browser"}
+TIMED = "notebook"  # its tests have the machine to themselves; those of the other parts run two at a time
 UNIT = " and ".join("not " + marker for marker in PARTS.values())
 
 
@@ -453,8 +454,11 @@ def stop(process, server, token):
 def pytest(marks, folder):
     """Run the tests with these marks; returns (passed, failed, skipped). A part without tests counts as failed."""
     report = Path(folder) / "report.xml"
-    code = subprocess.call([str(venv_python()), "-m", "pytest", "-q", "-rs", "-m", marks, "--junitxml", str(report)],
-                           cwd=str(ROOT), env=test_environment(), stdin=subprocess.DEVNULL)
+    command = [str(venv_python()), "-m", "pytest", "-q", "-rs", "-m", marks, "--junitxml", str(report)]
+    if marks != TIMED:
+        command += ["-n", "2", "--dist", "loadgroup"]
+    code = subprocess.call(command, cwd=str(ROOT), env=test_environment(2 if marks == TIMED else 1),
+                           stdin=subprocess.DEVNULL)
     passed = failed = skipped = 0
     if report.exists():
         for suite in xml.etree.ElementTree.parse(str(report)).getroot().iter("testsuite"):
@@ -465,10 +469,10 @@ def pytest(marks, folder):
     return passed, failed + (1 if code and not failed else 0), skipped
 
 
-def test_environment():
+def test_environment(threads=2):
     """Two threads: on more, a second training process makes both many times slower, and stored outputs were so made."""
     env = environment()
-    env.setdefault("OMP_NUM_THREADS", "2")
+    env.setdefault("OMP_NUM_THREADS", str(threads))
     return env
 
 

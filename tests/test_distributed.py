@@ -145,13 +145,12 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_have_the_gradient_of_one(two, case, capsys):
+def test_two_processes_have_the_gradient_of_one(two, case, say):
     alone, averages = gradient_of(case)
     first, second = (torch.load(two / f"{rank}.pt")[case] for rank in range(2))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])  # the processes stay alike
     error = ((first[0] - alone).norm() / alone.norm()).item()
-    with capsys.disabled():
-        print(f"\n{case}: two processes against one, relative difference of the meta-gradient {error:.1e}")
+    say(f"{case}: two processes against one, relative difference of the meta-gradient {error:.1e}")
     if "pools" in case:  # each process pools over its own half of the tasks: another estimate, and so documented
         assert 1e-3 < error < 1
         assert torch.allclose(first[1], averages, atol=0.05) and not torch.equal(first[1], averages)

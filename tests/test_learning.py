@@ -19,7 +19,7 @@ def seeded(seed):
 
 
 @pytest.mark.slow
-def test_prototypical_network_reads_held_out_scripts(capsys):
+def test_prototypical_network_reads_held_out_scripts(say):
     """5-way 1-shot, 600 test tasks, seeds 0 (weights, test tasks) and 1 (training tasks): at least 88 %."""
     net = Conv4(32, generator=seeded(0))
     draw = EpisodeSampler(glyphs().split("train"), way=20, shot=1, query=5, batch=1, generator=seeded(1))
@@ -31,8 +31,7 @@ def test_prototypical_network_reads_held_out_scripts(capsys):
     torch.set_num_threads(threads)
     vectors = embed_dataset(net, glyphs().split("test"))
     result = meta_test(PrototypicalNetwork(nn.Identity()), EpisodeSampler(vectors, 5, 1, 15, 50, seeded(0)), 600)
-    with capsys.disabled():
-        print(f"\nprototypical network, 5-way 1-shot, held-out scripts: {result} after {cpu:.0f} CPU-seconds, "
-              f"{history.seconds:.0f} s")
+    say(f"prototypical network, 5-way 1-shot, held-out scripts: {result} after {cpu:.0f} CPU-seconds, "
+        f"{history.seconds:.0f} s")
     assert result.mean >= 0.88
     assert cpu <= 40

@@ -23,7 +23,7 @@ import pytest
 from notebook_runner import SCRIPTS
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.notebook
+pytestmark = pytest.mark.figures
 
 POINTS = 200  # the most settings of one figure that are drawn
 TIMES = 10  # a setting's computing and drawing may take this many times an empty figure's drawing (the median of all)
@@ -140,15 +140,14 @@ def examined(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_live_figures_of(script, capsys):
+def test_live_figures_of(script, say):
     seen = examined(str(script))
     assert seen["figures"] or "LiveFigure" not in script.read_text(encoding="utf-8")
-    with capsys.disabled():
-        print(f"\n  {script.stem}: an empty figure {1000 * seen['reference']:.0f} ms")
-        for live in seen["figures"]:
-            typical, worst = live["seconds"] / seen["reference"], live["worst"] / seen["reference"]
-            print(f"    {typical:4.1f} times that (worst {worst:.1f}), {live['points']} settings of "
-                  f"{live['controls']}: {live['caption'][:60]}")
+    say(f"  {script.stem}: an empty figure {1000 * seen['reference']:.0f} ms")
+    for live in seen["figures"]:
+        typical, worst = live["seconds"] / seen["reference"], live["worst"] / seen["reference"]
+        say(f"    {typical:4.1f} times that (worst {worst:.1f}), {live['points']} settings of "
+            f"{live['controls']}: {live['caption'][:60]}")
     problems = [problem for live in seen["figures"] for problem in live["problems"]]
     assert not problems, "\n".join(problems)
     slow = [live["caption"] for live in seen["figures"] if live["seconds"] > TIMES * seen["reference"]]

@@ -550,7 +550,7 @@ def test_maml_learns_sinusoids():
 
 
 @pytest.mark.slow
-def test_maml_reads_held_out_scripts(capsys):
+def test_maml_reads_held_out_scripts(say):
     """Conv4-16, 5-way 1-shot, 600 validation tasks: at least 75 % after about ten CPU-seconds."""
     learner = MAML(Conv4(16, 5, norm="task", generator=seeded()), 1, GradientDescent(0.1))
     draw = EpisodeSampler(glyphs().split("train"), 5, 1, 5, 4, seeded(1))
@@ -561,7 +561,6 @@ def test_maml_reads_held_out_scripts(capsys):
     cpu = time.process_time() - start
     torch.set_num_threads(threads)
     result = meta_test(learner, EpisodeSampler(glyphs().split("val"), 5, 1, 15, 20, seeded(0)), 600)
-    with capsys.disabled():
-        print(f"\nMAML, Conv4-16, 5-way 1-shot, validation scripts: {result} after {cpu:.0f} CPU-seconds")
+    say(f"MAML, Conv4-16, 5-way 1-shot, validation scripts: {result} after {cpu:.0f} CPU-seconds")
     assert result.mean >= 0.75 and math.isfinite(result.half_width)
     assert cpu <= 40

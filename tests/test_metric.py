@@ -587,7 +587,7 @@ BOUNDS = dict(zip(LEARNING, (0.68, 0.54, 0.78, 0.60, 0.57, 0.66, 0.50)))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
-def test_reads_new_scripts_better_than_pixels(name, capsys):
+def test_reads_new_scripts_better_than_pixels(name, say):
     """Conv4-16, 200 or 300 updates, 5-way 1-shot, validation scripts; seeds 0 (weights, tasks), 1 (draws), 2 (head)."""
     learner, draw, objective = cases(lambda: Conv4(16, generator=seeded(0)), 16)[name]
     threads = torch.get_num_threads()
@@ -601,6 +601,5 @@ def test_reads_new_scripts_better_than_pixels(name, capsys):
     learner.embed = nn.Identity()
     result = meta_test(learner, EpisodeSampler(vectors, 5, 1, 15, 50, seeded(0)), 600)
     torch.set_num_threads(threads)
-    with capsys.disabled():
-        print(f"\n{name}, 5-way 1-shot, validation scripts: {result} after {cpu:.1f} CPU-seconds")
+    say(f"{name}, 5-way 1-shot, validation scripts: {result} after {cpu:.1f} CPU-seconds")
     assert result.mean >= BOUNDS[name] > PIXELS + 0.05

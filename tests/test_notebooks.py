@@ -44,12 +44,11 @@ def test_there_are_lessons():
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("script", SCRIPTS, ids=names)
-def test_the_solution_gives_its_stored_outputs(script, capsys):
+def test_the_solution_gives_its_stored_outputs(script, say):
     path = script.with_suffix(".ipynb")
     assert path.exists(), f"python tools/lessons.py build {script.stem}"
     cells = notebook_runner.run([path], strict=True)[path]
-    with capsys.disabled():
-        print(f"\n  {script.stem}: {took(cells, budget(script.stem))}")
+    say(f"  {script.stem}: {took(cells, budget(script.stem))}")
     wrong = notebook_runner.failures(cells)
     assert not wrong, "\n".join(wrong)
     # a machine with other work to do takes longer, but no more of the processor: so the smaller of the two counts
@@ -82,7 +81,7 @@ def untouched(request):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("script", SCRIPTS, ids=names)
-def test_the_untouched_lesson_runs_to_its_end(script, untouched, capsys):
+def test_the_untouched_lesson_runs_to_its_end(script, untouched, say):
     """Run All without an answer: no error anywhere, and every check says that its exercise is open."""
     cells = untouched[script.stem].result()
     failed = [f"{first_line(cell)}\n{cell['message']}" for cell in cells if cell["outcome"] == "failed"]
@@ -92,8 +91,7 @@ def test_the_untouched_lesson_runs_to_its_end(script, untouched, capsys):
     verdicts = {first_line(cell): notebook_runner.text_of(check) for cell, check in exercises(cells)}
     not_open = {name: said for name, said in verdicts.items() if not any(text.startswith("open:") for text in said)}
     assert not not_open
-    with capsys.disabled():
-        print(f"\n  {script.stem}, untouched, {UPDATES} updates, {len(verdicts)} exercises open: {took(cells, budget(script.stem))}")
+    say(f"  {script.stem}, untouched, {UPDATES} updates, {len(verdicts)} exercises open: {took(cells, budget(script.stem))}")
     assert max(cell["peak"] for cell in cells) < MEBIBYTES
 
 

@@ -196,7 +196,7 @@ print(own()["VmHWM"] - own()["RssFile"])
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak of memory")
-def test_tasks_one_by_one_bound_the_memory_of_second_order(capsys):
+def test_tasks_one_by_one_bound_the_memory_of_second_order(say):
     """Second-order MAML on 16 tasks of Conv4-64, the whole process without the pages of library files: under 1 GB."""
     peak = {}
     for at_once in (None, 1):
@@ -204,6 +204,5 @@ def test_tasks_one_by_one_bound_the_memory_of_second_order(capsys):
                               env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=300)
         assert done.returncode == 0, done.stderr
         peak[at_once] = float(done.stdout)
-    with capsys.disabled():
-        print(f"\nsecond-order MAML, 16 tasks of Conv4-64: peak {peak[None]:.0f} MiB at once, {peak[1]:.0f} one by one")
+    say(f"second-order MAML, 16 tasks of Conv4-64: peak {peak[None]:.0f} MiB at once, {peak[1]:.0f} one by one")
     assert peak[1] < 1e9 / 2**20 and peak[1] < 0.6 * peak[None]

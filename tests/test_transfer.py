@@ -546,7 +546,7 @@ def test_vgg16_downloads_only_when_asked_and_says_what_to_do(vgg_file, tmp_path,
 # Learning
 
 @pytest.mark.slow
-def test_a_pretrained_network_reads_the_validation_scripts(capsys):
+def test_a_pretrained_network_reads_the_validation_scripts(say):
     """Conv4-16, 700 updates of 64 letters; then the cosine to the nearest centroid, 5-way 1-shot, 600 tasks."""
     train, val = glyphs().split("train"), glyphs().split("val")
     net = Conv4(16, generator=seeded(0))
@@ -562,8 +562,7 @@ def test_a_pretrained_network_reads_the_validation_scripts(capsys):
         "cosine centroid": NearestCentroid(nn.Identity()), "linear probe": LinearProbe(nn.Identity()),
         "cosine classifier": CosineClassifier(nn.Identity(), steps=20)}.items()}
     torch.set_num_threads(threads)
-    with capsys.disabled():
-        print(f"\npretraining, 5-way 1-shot, validation scripts, {cpu:.0f} CPU-seconds: {results}")
+    say(f"pretraining, 5-way 1-shot, validation scripts, {cpu:.0f} CPU-seconds: {results}")
     assert all(result.mean >= 0.8 for result in results.values())
     assert cpu <= 30
 

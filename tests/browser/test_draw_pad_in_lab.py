@@ -329,7 +329,7 @@ def set_theme(page, name):
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_it_can_be_read_in_both_themes(desk, pad, theme, capsys):
+def test_it_can_be_read_in_both_themes(desk, pad, theme, say):
     notebook, page = desk[0], pad.page
     set_theme(page, theme)
     try:
@@ -345,8 +345,7 @@ def test_it_can_be_read_in_both_themes(desk, pad, theme, capsys):
         pad.draw(ring())
         notebook.picture(theme.split()[1].lower())
         found = page.evaluate(CONTRAST)
-        with capsys.disabled():
-            print(f"\n  {theme}: {len(found)} texts, least contrast {min(r for r, _ in found.values()):.1f}")
+        say(f"  {theme}: {len(found)} texts, least contrast {min(r for r, _ in found.values()):.1f}")
         assert len(found) > 25
         assert {name: ratio for name, (ratio, least) in found.items() if ratio < least} == {}
     finally:

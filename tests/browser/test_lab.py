@@ -36,13 +36,12 @@ def test_the_lab_opens_lesson_00(lab, browser):
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_run_all_ends_without_an_error(lesson, name, capsys):
+def test_run_all_ends_without_an_error(lesson, name, say):
     run = lesson(name)
     errors = run.panel.locator('[data-mime-type="application/vnd.jupyter.error"]').all_text_contents()
     assert errors == []
     assert run.problems == []
-    with capsys.disabled():
-        print(f"\n  {name} in the browser, few updates: Run All {run.seconds:.1f} s")
+    say(f"  {name} in the browser, few updates: Run All {run.seconds:.1f} s")
     run.picture("end")
 
 
@@ -67,13 +66,12 @@ def controls(page):
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_every_control_has_an_accessible_name(lesson, name, capsys):
+def test_every_control_has_an_accessible_name(lesson, name, say):
     run = lesson(name)
     ranges = run.panel.locator(".jp-OutputArea input[type=range]").count()
     found = controls(run.page)
     counts = Counter(role for role, _ in found)
-    with capsys.disabled():
-        print(f"\n  {name}: " + ", ".join(f"{count} {role}s" for role, count in sorted(counts.items())))
+    say(f"  {name}: " + ", ".join(f"{count} {role}s" for role, count in sorted(counts.items())))
     assert counts["slider"] == ranges > 0
     assert [role for role, words in found if not words] == []
 
@@ -104,7 +102,7 @@ QUIET = "performance.now() - Math.max(window.pressed, window.loaded) > 1000"  # 
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_slider_moved_by_keyboard_changes_the_picture(lesson, name, capsys):
+def test_a_slider_moved_by_keyboard_changes_the_picture(lesson, name, say):
     from playwright.sync_api import TimeoutError
     run = lesson(name)
     page = run.page
@@ -130,9 +128,8 @@ def test_a_slider_moved_by_keyboard_changes_the_picture(lesson, name, capsys):
     run.picture("slider")
     assert len(times) >= PRESSES // 2 and len(captions) > 1
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    with capsys.disabled():
-        print(f"\n  {name}: key to picture {median(times):.0f} ms (median of {len(times)}, worst {max(times):.0f}"
-              f"{load}), slider {slider.get_attribute('aria-label')!r}")
+    say(f"  {name}: key to picture {median(times):.0f} ms (median of {len(times)}, worst {max(times):.0f}"
+        f"{load}), slider {slider.get_attribute('aria-label')!r}")
     assert slider.evaluate("node => node === document.activeElement")  # no key took the focus away
 
 
