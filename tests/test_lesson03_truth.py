@@ -71,6 +71,20 @@ def test_the_memory_over_a_stream_is_the_librarys():
     assert torch.allclose(stream(keys, y, 4, beta, 0.3), learner(keys, y, keys).softmax(-1), atol=1e-12)
 
 
+def test_the_slot_nothing_like_it_never_changes_which_label_is_largest():
+    keys, y = draw(6, 30, 4), labels(6, 5, 6)
+    with_it, without = (stream(keys, y, 5, 14.0, nothing)[:, 1:] for nothing in (0.5, -10.0))
+    assert torch.equal(with_it.argmax(-1), without.argmax(-1)) and not torch.allclose(with_it, without, atol=0.1)
+
+
+def test_to_be_read_more_the_first_key_turns_towards_the_query_and_the_second_away():
+    K = torch.tensor([[1.0, 0.0], [0.6, 0.8], [-1.6, 1.2]], requires_grad=True)
+    q = torch.tensor([[3.0, 1.0]])
+    by_keys, = torch.autograd.grad(attend(q, K, torch.eye(3), 3.0)[0][0, 0], K)
+    assert (by_keys @ q[0])[0] > 0 > (by_keys @ q[0])[1]
+    assert torch.allclose((by_keys * K).sum(1), torch.zeros(3), atol=1e-6)  # nothing along a key: length is no matter
+
+
 @pytest.mark.parametrize("t", [0, 7, 18])
 def test_a_label_changes_later_answers_only(t):
     keys, y = draw(2, 20, 4), labels(2, 4, 5)

@@ -271,16 +271,35 @@ def _sights(y):
     return (one_hot.cumsum(1) * one_hot).sum(-1)
 
 
-def _nth(count=lambda pred, y: _sights(y), score=lambda right, at: right[at].mean(), first=1):
-    """A wrong nth_sight: how sights are counted, how they are scored, or which comes first."""
+def _nth(count=lambda pred, y: _sights(y), score=lambda right, at: right[at].mean(), first=1,
+         chosen=lambda sight, s: sight == s):
+    """A wrong nth_sight: how sights are counted, how they are scored, which comes first, or which are chosen."""
     def nth_sight(pred, y, n_max):
         sight, right = count(pred, y), (pred == y).double()
-        return torch.stack([score(right, sight == s) for s in range(first, first + n_max)])
+        return torch.stack([score(right, chosen(sight, s)) for s in range(first, first + n_max)])
     return nth_sight
 
 
 def _over_all_streams(pred, y):
     return _sights(y.flatten()[None])[0].view_as(y)
+
+
+def _across_streams(pred, y):
+    one_hot = F.one_hot(y)
+    return (one_hot.cumsum(0) * one_hot).sum(-1)
+
+
+def _of_the_named_class(pred, y):
+    return F.one_hot(y, int(max(y.max(), pred.max())) + 1).cumsum(1).gather(2, pred[..., None])[..., 0]
+
+
+def _only_right_ones(pred, y):
+    one_hot = F.one_hot(y)
+    return ((one_hot * (pred == y)[..., None]).cumsum(1) * one_hot).sum(-1)
+
+
+def _after_right_ones(pred, y):
+    return _only_right_ones(pred, y) - (pred == y).long() + 1
 
 
 def _from_the_end(pred, y):
@@ -313,16 +332,40 @@ nth_sight = Exercise(
         Mistake(_nth(first=0), "Off by one: your first entry is for sight 0, which does not exist. The count has to "
                                "include "
                                "the item itself."),
+        Mistake(lambda pred, y, n_max: _nth()(pred, y, n_max - 1),
+                "The last sight is missing: `range(1, n_max)` ends at n_max - 1. It has to be `range(1, n_max + 1)`."),
+        Mistake(_nth(count=_across_streams),
+                "You count from stream to stream at the same step. The count runs along the steps of a stream: "
+                "dimension 1."),
         Mistake(_nth(count=_over_all_streams),
-                "The count runs on from one stream to the next. A new stream starts afresh: its classes are others, "
-                "even "
-                "if they bear the same labels. Count along dimension 1."),
+                "Only the first stream has early sights for you: the count runs on from one stream to the next, or "
+                "the others are left out. Each stream starts afresh: its classes are others, even if they bear the "
+                "same labels. Count along dimension 1."),
         Mistake(_nth(count=lambda pred, y: _sights(pred)),
                 "You count how often the answer was given. What counts is how often the item's true class was met: "
                 "y."),
+        Mistake(_nth(count=_of_the_named_class),
+                "You look up the count of the class that was *named*. Where the answer is wrong, that is another "
+                "class. Which sight an item is depends on its own class, y."),
+        Mistake(_nth(count=_only_right_ones),
+                "You count only the sights that were named right. A sight counts whether it was named right or not: "
+                "count with y alone, and look at pred afterwards."),
+        Mistake(_nth(count=_after_right_ones),
+                "You count only the earlier sights that were named right. A sight counts whether it was named right or "
+                "not: count with y alone, and look at pred afterwards."),
+        Mistake(_nth(chosen=lambda sight, s: sight <= s),
+                "Your s-th entry averages all sights up to the s-th. It is about the s-th sight alone: `sight == s`."),
+        Mistake(_nth(chosen=lambda sight, s: sight >= s),
+                "Your s-th entry averages the s-th sight and all later ones. It is about the s-th alone: "
+                "`sight == s`."),
         Mistake(_nth(count=_from_the_end), "You count from the end of the stream: your first sight is the last."),
         Mistake(_nth(score=lambda right, at: (right * at).mean()),
                 "You divide by the number of all items. Divide by the number of items that are an s-th sight."),
+        Mistake(_nth(score=lambda right, at: (right * at).sum() / len(right)),
+                "You divide by the number of streams. But each stream has an s-th sight of every class: divide by the "
+                "number of items that are an s-th sight."),
+        Mistake(_nth(score=lambda right, at: 100 * right[at].mean()),
+                "Those are percent. A share is between 0 and 1; the lesson multiplies by 100 where it prints."),
         Mistake(_nth(score=lambda right, at: (right * at).sum()),
                 "That is how many were right, not their share: divide by the number of items that are an s-th sight."),
         Mistake(_nth(score=lambda right, at: 1 - right[at].mean()), "That is the share of wrong answers."),
@@ -583,8 +626,7 @@ _N = 4
 
 
 def _streams(streams=60, seed=0, choose=None):
-    """Class numbers (streams, 12): 4 of 40 letters, 3 times each, shuffled. Some leave the same rest when divided "
-      "by 4."""
+    """Class numbers (streams, 12): 4 of 40 letters, 3 times each, shuffled. Some are the same modulo 4."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(streams):
@@ -682,10 +724,10 @@ deal = Exercise(
         "The label may depend on the stream, and within it on the letter. It must not follow from the class number. "
         "What do "
         "you have to shuffle, and how often?",
-        "Take the streams one by one. `letters.unique()` are the n different class numbers of one stream, sorted; "
-        "`torch.randperm(n, generator=generator)` is a label for each of them.",
-        "`torch.searchsorted(letters.unique(), letters)` says for each item its place among the sorted letters; "
-        "`label_of[...]` of that is its label.",
+        "Take the streams one by one: `for letters in classes:`. `names, place = letters.unique(return_inverse=True)` "
+        "numbers the letters of one stream; `torch.randperm(n, generator=generator)` has a label for each number.",
+        "`label_of[place]` with `label_of = torch.randperm(n, generator=generator)` are the labels of one stream; "
+        "`torch.stack` makes one tensor of all streams'.",
     ],
     right="Same letter, same label within a stream; dealt anew in the next. Now only a memory helps.",
 )
