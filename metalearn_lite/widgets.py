@@ -214,6 +214,19 @@ class Button(ipywidgets.Button):
         return _bundle(self, repr(self))
 
 
+class Output(ipywidgets.Output):
+    """A place under a button for what its function shows, a progress bar say: ``with output: meta_train(...)``.
+
+    Without one JupyterLab writes that to its log. An error within is shown in the same place, and goes no further.
+    """
+
+    def __repr__(self):
+        return "output: empty until a button is pressed"
+
+    def _repr_mimebundle_(self, **kwargs):
+        return _bundle(self, repr(self))
+
+
 class _Picture(_Widget):
     """The picture of a live figure: one <img> that stays and changes its source, one caption that is read aloud."""
 

@@ -9,7 +9,7 @@ import pytest
 import traitlets
 
 from metalearn_lite import figures, widgets
-from metalearn_lite.widgets import Button, Choice, LiveFigure, Predict, Quiz, Slider
+from metalearn_lite.widgets import Button, Choice, LiveFigure, Output, Predict, Quiz, Slider
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 SCRIPTS = {c.__name__: c._esm for c in (Slider, Choice, Quiz, Predict, widgets._Picture)}
@@ -247,6 +247,7 @@ def made():
         Slider("rate", [1, 2]),
         Choice("rule", ["a", "b"]),
         Button("Go"),
+        Output(),
         Quiz("Why?", CHOICES),
         Predict("How many?", (0, 10, 1), "%"),
         Predict("Which?", ["a", "b"]),
@@ -259,6 +260,7 @@ def test_texts_are_the_same_in_every_run_and_views_are_live():
         "slider: rate = 1",
         "choice: rule = a",
         "button: Go",
+        "output: empty until a button is pressed",
         "quiz: Why?",
         "predict: How many?",
         "predict: Which?",

@@ -174,7 +174,7 @@ adapt = Exercise(
         Mistake(_adapt(lambda p, d, lr: -lr * d),
                 "That is the move, not the new weight: each new weight is the old one less lr times its gradient."),
         Mistake(_adapt_in_place,
-                "Right numbers, but you changed the weights you were given. They are the start of *every* task: the next "
+                "Right numbers, but you changed the weights you were given. They are the start of every task: the next "
                 "task would begin where this one ended. Make a list of new tensors."),
         Mistake(_adapt(graph=False),
                 "Right numbers. But differentiate your new weights by the old ones, and the inner gradient counts as a "
@@ -294,7 +294,7 @@ meta_grad = Exercise(
                 "You differentiate by theta, the last task's adapted weights. It is the start that is to move, and all "
                 "tasks hang on it: differentiate the total by w."),
         Mistake(_meta(outer=lambda w, theta, task: mse(theta, *task[:2])),
-                "You take the loss of the *support* set at the adapted weights. Then the start learns to fit the examples, "
+                "You take the loss of the support set at the adapted weights. Then the start learns to fit the examples, "
                 "not to answer the queries."),
         Mistake(_meta(outer=lambda w, theta, task: mse(w, *task[2:])),
                 "The query loss is taken at w, not at the adapted weights: that is joint training. No inner step takes part."),
@@ -322,7 +322,7 @@ meta_grad = Exercise(
         "At the end differentiate the total by w, not by theta: `torch.autograd.grad(total, w)` walks back through all "
         "inner steps. It returns a tuple; a list is asked for, but a tuple will do.",
     ],
-    right="The start's gradient *through* the inner steps. First order differs in one word: create_graph.",
+    right="The start's gradient through the inner steps. First order differs in one word: create_graph.",
 )
 
 # ---------------------------------------------------------------------------------------------------- 4: reptile
@@ -385,7 +385,7 @@ reptile = Exercise(
         Mistake(_reptile(lambda p, t, eps: t.mean(0)),
                 "You jump all the way to the mean of the adapted weights (that is eps = 1). Go the share eps of the way."),
         Mistake(_reptile(lambda p, t, eps: p + eps * t.mean(0)),
-                "You add the adapted weights themselves. What is added is the *way* to them: their mean less p."),
+                "You add the adapted weights themselves. What is added is the way to them: their mean less p."),
         Mistake(_reptile(lambda p, t, eps: eps * (t.mean(0) - p)),
                 "That is the move, not the new weight: add it to p."),
         Mistake(_reptile_one_by_one,
