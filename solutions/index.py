@@ -27,11 +27,11 @@
 # | [00 What is a task?](00_what_is_a_task.ipynb) | What does it mean to learn from one example, and how would you know that it worked? | primer | 65 min | 5 min | 30 s |
 # | [01 Gradient descent](01_gradient_descent.ipynb) | How does a slope become a classifier, and why does it sometimes blow up? | primer, 00 | 70 min | 4 min | 15 s |
 # | [02 Adam, and learning the learner](02_adam_and_learning_the_learner.ipynb) | When does an optimiser become a meta-learner? | 00, 01 | 125 min | 10 min | 50 s |
-# | [03 Memory networks](03_memory_networks.ipynb) | Can a network learn a new name in one look, without a single change of its weights? | primer, 00, 01 | 82 min | 12 min | 60 s |
-# | [04 Transfer learning](04_transfer_learning.ipynb) | What of a trained network can you take along to classes it has never met? | primer, 00, 01 | 117 min | 0 min | 120 s |
+# | [03 Memory networks](03_memory_networks.ipynb) | Can a network learn a new name in one look, without a single change of its weights? | primer, 00, 01 | 87 min | 12 min | 60 s |
+# | [04 Transfer learning](04_transfer_learning.ipynb) | What of a trained network can you take along to classes it has never met? | primer, 00, 01 | 117 min | 0 min | 90 s |
 # | [05 MAML](05_maml.ipynb) | Can one find a start from which a single step learns a new task? | 00, 01, 02 | 100 min | 30 min | 90 s |
-# | [06 Siamese networks](06_siamese_networks.ipynb) | Can one learn once what "alike" means, and then meet new letters without moving a weight? | 00, 04 | 80 min | 5 min | 50 s |
-# | [07 Networks that make networks](07_networks_that_make_networks.ipynb) | Can a network look at five examples and write down the weights that solve the task? | 00, 04, 05 | 70 min | 12 min | 85 s |
+# | [06 Siamese networks](06_siamese_networks.ipynb) | Can one learn once what "alike" means, and then meet new letters without moving a weight? | 00, 04 | 85 min | 5 min | 60 s |
+# | [07 Networks that make networks](07_networks_that_make_networks.ipynb) | Can a network look at five examples and write down the weights that solve the task? | 00, 04, 05 | 72 min | 12 min | 80 s |
 #
 # Lesson 04 ends with an optional section that needs a download of 700 MB, which the times leave out.
 #
