@@ -42,7 +42,7 @@
 #
 # That is about two hours: two sittings, with a break after section 4. Section 10 (a large network on photographs) is
 # optional and needs a download. The computer needs
-# about two minutes in all. An exercise left open stops nothing: the cells below it run on the library's
+# about a minute and a half in all. An exercise left open stops nothing: the cells below it run on the library's
 # version.
 #
 # [contents](index.ipynb) · [previous: 03 Memory networks](03_memory_networks.ipynb) ·
@@ -470,12 +470,15 @@ def tune_many(net, start, x, y, query, lr, at, drop=0.0, decay=0.0, versions=1):
     """x (B, S, D), y (B, S), query (B, Q, D) -> logits (B, Q, 5), after each number of steps in `at`"""
     own = [t.expand(len(y), *t.shape).clone().requires_grad_() for t in start]       # a copy for each task
     optimiser, found = torch.optim.SGD(own, lr, momentum=0.9, weight_decay=decay), []
-    x, query = x.unflatten(-1, (versions, -1)), query.unflatten(-1, (versions, -1))[:, :, 0]
+    several, query = x.unflatten(-1, (versions, -1)), query.unflatten(-1, (versions, -1))[:, :, 0]
+    x = several[:, :, 0]
     for step in range(max(at) + 1):
         if step in at:
             found.append(net([t.detach() for t in own], query))
-        pick = torch.randint(versions, (*y.shape, 1, 1)).expand(-1, -1, 1, x.shape[3])            # versions: section 4
-        logits = net(own, x.gather(2, pick)[:, :, 0], drop)                          # (B, S, 5)
+        if versions > 1:                                                             # section 4: augmentation
+            pick = torch.randint(versions, (*y.shape, 1, 1)).expand(-1, -1, 1, x.shape[2])
+            x = several.gather(2, pick)[:, :, 0]
+        logits = net(own, x, drop)                                                   # (B, S, 5)
         loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
         optimiser.zero_grad(), loss.backward(), optimiser.step()
     return found
@@ -754,7 +757,7 @@ display(guess_remedy.reveal(min(costs, key=costs.get) if costs else "none of the
 remedies_table(on_pretrained, "last block, pretrained")
 
 # %% [markdown]
-# After ten steps none gains: dropout costs more than three points and early stopping one, and what weight decay and
+# After ten steps none gains: dropout costs about four points and early stopping one, and what weight decay and
 # augmentation do is within a point. After sixty steps weight decay gains about a point and augmentation a little less;
 # dropout's sign is open; early stopping still costs. (These are eight intervals. One in twenty misses 0 by luck, so do
 # not build on one that misses it by a hair, as augmentation's do.) The number of steps decides whether there is
@@ -765,7 +768,7 @@ on_scratch = with_and_without(two_layers, TWO_LAYERS, digit_pixels, nn.Flatten()
 remedies_table(on_scratch, "two layers, from scratch")
 
 # %% [markdown]
-# **Explain.** After ten steps this network has hardly begun: dropout gains, augmentation costs eight points. After
+# **Explain.** After ten steps this network has hardly begun: dropout gains, augmentation costs nine points. After
 # sixty, weight decay gains about a point, dropout and augmentation have an open sign, and early stopping costs four
 # points, although the query *loss* doubles in this very training. Accuracy and loss are two things: a network that
 # grows too sure of its errors need not make more of them. And holding out takes a fifth of the examples away, which in
