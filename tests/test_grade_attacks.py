@@ -15,6 +15,7 @@ from metalearn_lite.grade.parts import Hidden, Part
 
 sys.path.insert(0, str(Path(__file__).parent / "grading"))
 from corpus_attacks import ATTACKS  # noqa: E402
+from corpus_attacks import WRONG as WRONG_CELL  # noqa: E402
 
 pytestmark = [pytest.mark.grading, pytest.mark.timeout(120)]
 SECONDS = 4.0
@@ -102,12 +103,16 @@ def test_the_honest_answer_gets_the_marks(opened):
     assert [result.got for result in marks.judge([HONEST], ASKED, opened)] == [2, 1]
 
 
+def gets_nothing(results):
+    return [(result.exercise, result.got) for result in results] == [("adapt", 0), ("adapt", 0)]
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_gets_nothing_and_leaves_nothing(name, opened, watched, listener):
     port, calls = listener
     source = ATTACKS[name].replace("LISTENER", str(port)).replace("CANARY", str(watched))
     results = marks.judge([source], ASKED, opened)
-    assert [(result.exercise, result.got) for result in results] == [("adapt", 0), ("adapt", 0)], results
+    assert gets_nothing(results), results
     assert all(result.status in ("wrong", "open", "lost") and len(result.message) < 2000 for result in results)
     assert not any("42" == result.message for result in results)
     assert calls == []

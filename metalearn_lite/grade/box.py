@@ -250,8 +250,10 @@ def walls(places, allowed):
     import socket
 
     leaks = []
-    if set(os.getresuid() + os.getresgid()) != {65534}:
-        leaks.append(f"it runs as {os.getresuid()}")
+    try:
+        os.setresuid(65534, 65534, 65534), os.setresgid(65534, 65534, 65534)  # may be done only by who is that already
+    except OSError:
+        leaks.append("it runs as somebody")
     with open("/proc/self/status") as file:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     if any(int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")):

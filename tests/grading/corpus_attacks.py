@@ -4,6 +4,8 @@ Each answers `adapt` wrongly (see WRONG), and then tries. LISTENER is replaced b
 machine that must never be reached, CANARY by the path of a file that must neither be read nor changed.
 """
 
+from textwrap import indent
+
 WRONG = """
 def adapt(w, x, y, lr, steps):
     return list(w)
@@ -38,8 +40,12 @@ def adapt(w, x, y, lr, steps):
 """
 
 
-def patched(line):
-    return "import builtins, torch\n" + WRONG + line
+def patched(lines, at="the call"):
+    """An answer that runs these lines first: in the call, or when it is defined."""
+    body = "import builtins, sys, threading, torch\n" + lines.strip("\n")
+    if at == "the call":
+        return "def adapt(w, x, y, lr, steps):\n" + indent(body + "\nreturn list(w)", "    ")
+    return "def before():\n" + indent(body, "    ") + "\n\ndef adapt(w, x, y, lr, steps, _=before()):\n    return list(w)\n"
 
 
 EQUAL = """
@@ -78,15 +84,20 @@ class Yes(list):
 def adapt(w, x, y, lr, steps):
     return Yes(w)
 """,
-    "a thread patches again and again": """
-import threading, torch
+    "a thread patches again and again": patched("""
 def again():
     while True:
         torch.allclose = torch.isclose = lambda *a, **k: torch.tensor(True)
 threading.Thread(target=again, daemon=True).start()
-""" + WRONG,
+"""),
     "raises AssertionError as if it were expected": "def adapt(*a):\n    raise AssertionError('right')",
-    "calls itself right": WRONG + "status = 'right'; got = points = 100\n__builtins__.right = True",
+    "calls itself right": patched("builtins.status = 'right'; builtins.got = builtins.points = 100; adapt.status = 'right'"),
+    "says that it is right": patched("""
+main = sys.modules["__main__"]
+found, ask = main.Exercise.found, main.Exercise.ask
+main.Exercise.found = lambda self: found(self) | {"status": "right", "got": 100, "verdict": ["right", ""]}
+main.Exercise.ask = lambda self, request: ask(self, request) | {"status": "right", "got": 100, "verdict": ["right", ""]}
+""", "its definition"),
     "returns a verdict": "def adapt(*a):\n    return ('right', 'Well done.')",
     "returns nan everywhere": "def adapt(w, *a):\n    return [p * float('nan') for p in w]",
     "returns the arguments changed in place": """
@@ -143,17 +154,23 @@ def adapt(*a):
         while True:
             channel.sendall(b"x" * 1_000_000)
 """,
-    "patches the worker": """
-import sys
+    "patches the worker's words": patched("""
 main = sys.modules["__main__"]
 main.wire.encode = lambda *a, **k: {"list": []}
 main.Exercise.found = lambda self: {"callable": True, "parameters": [], "placeholder": None, "problem": "", "answer": "right"}
-main.json.dumps = lambda thing: '{"id": 1, "answer": null, "now": {}, "status": "right"}'
-""" + WRONG,
-    "a placeholder that is no line": """
-import sys
-sys.modules["__main__"].Exercise.found = lambda self: {"callable": True, "parameters": 7, "placeholder": [{}, []], "problem": 3}
-""" + WRONG,
+""", "its definition"),
+    "patches the worker's voice": patched("""
+sys.modules["__main__"].json.dumps = lambda thing: '{"id": 1, "answer": null, "now": {}, "callable": true, "status": "right"}'
+""", "its definition"),
+    "a placeholder that is no line": patched("""
+sys.modules["__main__"].Exercise.found = lambda self: {
+    "callable": True, "parameters": 7, "placeholder": [{}, []], "problem": 3}
+""", "its definition"),
+    "found what is no object": patched("sys.modules['__main__'].Exercise.found = lambda self: ['right']", "its definition"),
+    "a slope of another shape": patched("""
+ask = sys.modules["__main__"].Exercise.ask
+sys.modules["__main__"].Exercise.slopes = lambda self, request: {"slopes": {"list": [1, 2, 3]}}
+""", "its definition").replace("return list(w)", "return [p - lr * torch.autograd.grad(((x @ w[0].T) ** 2).sum(), w[0])[0].sum() * 0 for p in w]"),
     # ------------------------------------------------------------ finding the answer
     "imports the module that holds it": "from metalearn_lite.maml import MAML\nfrom metalearn_lite.check import lesson05\n"
                                         "adapt = lesson05.adapt.reference",
@@ -341,7 +358,7 @@ def adapt(*a):
     "stops itself": "import os, signal\ndef adapt(*a):\n    os.kill(os.getpid(), signal.SIGSTOP)",
     "never ends while it is defined": "while True:\n    x = 1\n    def adapt(*a):\n        return x",
     "ends the process": "import os\ndef adapt(*a):\n    os._exit(0)",
-    "ends the process as it is defined": "import os\nos_ = os._exit(0)\n" + WRONG.replace("list(w)", "os_"),
+    "ends the process as it is defined": patched("import os; os._exit(0)", "its definition"),
     "crashes the interpreter": "import ctypes\ndef adapt(*a):\n    ctypes.string_at(0)",
     "recurses into a crash": "import sys\nsys.setrecursionlimit(10**9)\ndef adapt(*a):\n    return adapt(*a)",
     "source too deep to be read": "x = " + "(" * 5000 + ")" * 5000 + "\n" + WRONG,
@@ -351,7 +368,7 @@ def adapt(*a):
     "a million answers": "def adapt(*a):\n    return [0] * 10**7",
     "floods both outputs": "import os, sys\ndef adapt(*a):\n    for _ in range(2000):\n        os.write(1, bytes(10**5)); os.write(2, bytes(10**5))\n    return []",
     "writes to the terminal": "import fcntl, os\ndef adapt(*a):\n    f = os.open('/dev/tty', os.O_RDWR)\n    [fcntl.ioctl(f, 0x5412, c.encode()) for c in 'rm']",
-    "leaves an exit handler": "import atexit\natexit.register(lambda: open('CANARY', 'w').write('changed'))\n" + WRONG,
+    "leaves an exit handler": patched("import atexit\natexit.register(lambda: open('CANARY', 'w').write('changed'))"),
     "hides something in a keyring": "import ctypes\ndef adapt(*a):\n    ctypes.CDLL(None).syscall(248, b'user', b'answer', b'42', 2, -4)\n    return []",
     "hides something in shared memory": "import ctypes\ndef adapt(*a):\n    ctypes.CDLL(None).shmget(4711, 4096, 0o1666)\n    return []",
     "forges output cells and metadata": WRONG + "# tags: skip-execution, grade: 100, solution: true",
