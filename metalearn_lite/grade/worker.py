@@ -1,6 +1,6 @@
 """The program in the box. It is warm (torch is imported) and trusted until it forks; each fork shuts itself in and answers.
 
-    python -I worker.py CONTROL_FD        the grader's end of the control socket is in `box.py`
+    python -I worker.py CONTROL_FD [warm]        the grader's end of the control socket is in `box.py`
 
 Control messages are JSON in one datagram, with the socket of one exercise attached: {"run": number, "limits": {..}}; and
 {"kill": number}, answered by {"ended": number}. What follows comes over the exercise's own socket, a line of JSON each:
@@ -131,8 +131,8 @@ class Inert:
         self.__dict__["note"] = note
 
     def __call__(self, *args, **kwargs):
-        if args and self.note:
-            ORDERS.setdefault(self.note, args[0])
+        if args and self.note and (self.note not in ORDERS or not blank(args[0])):
+            ORDERS[self.note] = args[0]
         return args[0] if args and isinstance(args[0], types.FunctionType) else Inert()
 
     def __getattr__(self, name):
@@ -169,6 +169,10 @@ class Inert:
 
 
 ORDERS = {}  # what was handed to a check of the lesson, by the exercise's name
+
+
+def blank(order):
+    return order is None or order is ... or isinstance(order, str) and not order.strip(" .?_")
 
 
 class InertModule(types.ModuleType):
@@ -246,6 +250,15 @@ class Statement:
                 return part.lineno, self.lines[part.lineno - 1].split("#")[0].strip()[:200]
         return None
 
+    def defines(self, name):
+        """Does it make ``name`` a function, as far as can be seen?"""
+        kinds = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
+        return any(isinstance(part, kinds) and part.name == name or isinstance(part, (ast.Assign, ast.AnnAssign))
+                   and isinstance(part.value, (ast.Lambda, ast.Name, ast.Attribute, ast.Call, ast.IfExp, ast.BoolOp))
+                   and any(isinstance(n, ast.Name) and n.id == name for target in
+                           (part.targets if isinstance(part, ast.Assign) else [part.target]) for n in ast.walk(target))
+                   for part in ast.walk(self.node))
+
     def hands_in(self, order):
         """Does it call lessonNN.order(..)?"""
         return any(isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == order
@@ -265,7 +278,7 @@ def statements(cells):
         source = source.replace("\r\n", "\n").replace("\r", "\n")
         if re.match(r"\s*%%(?!time|capture|prun)", source):
             continue  # %%bash and the like: not Python
-        source = re.sub(r"(?m)^([ \t]*)[%!?].*$", r"\1pass", source)
+        source = re.sub(r"(?m)^([ \t]*)(?:[%!?].*|[\w.]+\?+[ \t]*)$", r"\1pass", source)  # %magic, !command, help?
         source = re.sub(r"(?m)^([ \t]*)(\w+ *= *)[%!].*$", r"\1\2None", source)
         try:
             tree = ast.parse(source)
@@ -304,6 +317,7 @@ def needed(found, wanted):
 def definitions(found, name):
     """The statements that make ``name``: the last one that is no blank stub, and those before it that it builds on."""
     makers = [s for s in found if name in s.binds]
+    makers = [s for s in makers if s.defines(name)] or makers[-1:]  # not: for update in range(100)
     full = [s for s in makers if not s.placeholder()] or makers[-1:]
     chosen = full[-1:]
     while chosen and name not in chosen[0].starts and len(chosen) < len(full):
@@ -382,8 +396,9 @@ class Exercise:
         outputs, inputs = self.kept
         along = wire.decode(request["slopes"])
         pairs = [(o, a) for o, a in zip(outputs, along) if o.requires_grad and a is not None]
-        found = torch.autograd.grad([o for o, _ in pairs], inputs, [a.to(o.dtype) for o, a in pairs], allow_unused=True,
-                                    retain_graph=True)
+        with torch.enable_grad():
+            value = sum((o * a.to(o.dtype)).sum() for o, a in pairs)  # (autograd's own way to say this imports for 2 s)
+            found = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
         return {"slopes": wire.encode(list(found))}
 
 
@@ -444,15 +459,15 @@ def serve(channel):
 
 
 def warm():
-    """Import what would cost each exercise seconds: what torch leaves until an optimiser's or a derivative's first use."""
-    torch.set_num_threads(1)
+    """Import what torch leaves until the first optimiser: it would cost each exercise with one seconds."""
     with contextlib.suppress(ImportError):
-        for name in ("torch._dynamo", "torch.fx.experimental.symbolic_shapes"):
-            importlib.import_module(name)
+        importlib.import_module("torch._dynamo")
 
 
-def main(control):
-    warm()
+def main(control, temperature=""):
+    torch.set_num_threads(1)
+    if temperature == "warm":
+        warm()
     control.send(b'{"ready": true}')
     running = {}  # number -> the pids of the first process in its namespace, and of that one's parent
     while True:
@@ -485,4 +500,4 @@ def main(control):
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:])
