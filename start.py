@@ -47,7 +47,7 @@ FIRST_LESSON = "00_what_is_a_task.ipynb"
 
 # Parts of the test run, by marker; a test without one of these markers belongs to the part "unit".
 PARTS = {"notebooks": "notebook", "figures": "figures", "mutants": "mutants", "links": "links", "accessibility": "a11y",
-         "binder": "binder", "browser": "browser"}
+         "binder": "binder", "grading": "grading", "browser": "browser"}
 TIMED = "notebook"  # its tests have the machine to themselves; those of the other parts run two at a time
 UNIT = " and ".join("not " + marker for marker in PARTS.values())
 

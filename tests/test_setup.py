@@ -518,7 +518,8 @@ def test_the_parts_are_timed_and_added_up(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"{5 * len(asked) + 1} passed, 0 failed, {len(asked)} skipped"
     rows = [line.split()[0] for line in lines if re.search(r"\d\.\d +\d+ +\d+ +\d+$", line)]
-    assert rows == ["unit", "pairs", "notebooks", "figures", "mutants", "links", "accessibility", "binder", "browser", "all"]
+    assert rows == ["unit", "pairs", "notebooks", "figures", "mutants", "links", "accessibility", "binder", "grading",
+                    "browser", "all"]
     assert asked == [start.UNIT, *start.PARTS.values()]
 
     asked.clear()

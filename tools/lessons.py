@@ -334,8 +334,9 @@ def check(root=ROOT):
         expected[script.stem + ".ipynb"] = as_notebook_text(student)
         problems += pair_problems(script, nb)
     pairs = {stem + end for stem in notebooks for end in (".py", ".ipynb")}
+    asked = {f"hidden/{path.name}" for path in (solutions / "hidden").glob("*.py")}  # what grading asks
     problems += [f"solutions/{path.relative_to(solutions).as_posix()}: does not belong there (no script of that name?)"
-                 for path in strays(solutions, {"jupytext.toml"} | pairs)]
+                 for path in strays(solutions, {"jupytext.toml"} | pairs | asked)]
     problems += [f"lessons/{path.relative_to(lessons).as_posix()}: made from no solution"
                  for path in strays(lessons, {"jupytext.toml"} | pairs)]
     for name, text in expected.items():

@@ -1,0 +1,83 @@
+"""What is asked in an exam: parts of exercises, each with its points, and what the box holds meanwhile.
+
+They stand in ``solutions/hidden/LESSON.py`` (or in a teacher's private folder), one short file a lesson:
+
+    LIBRARY = ("data", "nets")                              modules of metalearn_lite that are in the box
+    GIVEN = {"check.lesson05": [mse, predict]}              functions that a module outside the box gives the learner
+    PARTS = (Part(lesson05.adapt, 2),
+             Part(lesson05.adapt, 1, "no step at all", cases=lambda g: [...]))
+"""
+
+import dataclasses
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from metalearn_lite.check import Exercise, Order
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Part(NamedTuple):
+    """Something an exercise is asked, worth ``points``. Points are declared here and nowhere else.
+
+    ``cases``: f(generator) -> argument tuples; without it the exercise's own cases and properties, drawn afresh.
+    ``title`` is read by students: what is asked, no numbers.
+    """
+
+    exercise: Exercise | Order
+    points: int
+    title: str = "as in the lesson, on fresh numbers"
+    cases: Callable | None = None
+
+    def asked(self):
+        """The exercise as this part asks it."""
+        if self.cases is None:
+            return self.exercise
+        return dataclasses.replace(self.exercise, cases=self.cases, properties=())
+
+
+class Hidden(NamedTuple):
+    """The hidden file of a lesson. ``library`` and ``given`` as above."""
+
+    lesson: str
+    parts: tuple
+    library: tuple
+    given: dict
+
+    @property
+    def exercises(self):
+        """{name: the most points it can get}, in the order of the parts."""
+        points = {}
+        for part in self.parts:
+            points[part.exercise.name] = points.get(part.exercise.name, 0) + part.points
+        return points
+
+
+def hidden_file(lesson, private=None):
+    """The path of a lesson's hidden parts: the teacher's own if there are some.
+
+    Raises FileNotFoundError with the names that there are.
+    """
+    folders = [Path(folder, "hidden") for folder in (private, ROOT / "solutions") if folder]
+    for folder in folders:
+        if (folder / f"{lesson}.py").is_file():
+            return folder / f"{lesson}.py"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.py")})
+    raise FileNotFoundError(f"{lesson!r}: no such lesson to grade; there are {', '.join(known) or 'none'}")
+
+
+def load(lesson, private=None):
+    """-> Hidden. Raises FileNotFoundError, and ValueError for a file that does not say what it must."""
+    path = hidden_file(lesson, private)
+    found = runpy.run_path(str(path))
+    missing = [name for name in ("LIBRARY", "GIVEN", "PARTS") if name not in found]
+    if missing:
+        raise ValueError(f"{path}: {', '.join(missing)} not defined")
+    for part in found["PARTS"]:
+        if not isinstance(part.points, int) or part.points < 1:
+            raise ValueError(f"{path}: {part.exercise.name}: points {part.points!r}, expected a whole number, at least 1")
+        if isinstance(part.exercise, Order) and part.cases is not None:
+            raise ValueError(f"{path}: {part.exercise.name}: an order of lines has no cases")
+    return Hidden(lesson, tuple(found["PARTS"]), tuple(found["LIBRARY"]), dict(found["GIVEN"]))
