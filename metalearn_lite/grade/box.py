@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 COURSE = Path(__file__).resolve().parent.parent
 MEBIBYTE = 2**20
 LIMITS = {"disk": 64 * MEBIBYTE,
@@ -27,6 +29,7 @@ LIMITS = {"disk": 64 * MEBIBYTE,
                         "CORE": 0, "MSGQUEUE": 0, "MEMLOCK": 0}}
 SECONDS = 20.0  # an exercise may take, all its calls together
 LONGEST = 64 * MEBIBYTE  # of a line that the box answers
+MEMORY = 4096 * MEBIBYTE  # of all processes of an exercise together; a limit of one process is none for sixty of them
 
 HOW_TO = """The box needs Linux and bubblewrap, and without the box nothing is graded: submissions are programs of strangers.
   Debian, Ubuntu:  sudo apt install bubblewrap
@@ -163,7 +166,7 @@ class Box:
             with theirs:
                 message = json.dumps({"run": self.runs, "limits": self.limits}).encode()
                 socket.send_fds(self.control, [message], [theirs.fileno()])
-            channel = Channel(ours, self.seconds)
+            channel = Channel(ours, self.seconds, self._look_at_memory)
             try:
                 yield channel.begin({"cells": cells, "name": name, "order": order, "given": sources(self.hidden.given),
                                      "seed": seed})
@@ -172,6 +175,15 @@ class Box:
                     self.control.send(json.dumps({"kill": self.runs}).encode())
                 if self._hear(10) != {"ended": self.runs}:  # a worker that does not answer is not used again
                     self._close()
+
+    def _look_at_memory(self):
+        used = 0
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                memory = process.memory_info()
+                used += memory.rss - memory.shared
+        if used > MEMORY:
+            raise Lost("it used too much memory")
 
     def _try_walls(self):
         cells = [f"WALLS = {inspect.getsource(walls)!r}\n{inspect.getsource(walls)}"]
@@ -196,9 +208,9 @@ def sources(given):
 class Channel:
     """Questions to one exercise's process, each with what is left of its time."""
 
-    def __init__(self, socket_, seconds):
-        self.socket, self.end, self.number, self.buffer = socket_, time.monotonic() + seconds, 0, bytearray()
-        self.found = None
+    def __init__(self, socket_, seconds, look):
+        self.socket, self.end, self.look = socket_, time.monotonic() + seconds, look
+        self.number, self.buffer, self.found = 0, bytearray(), None
 
     def begin(self, asked):
         self.found = self._exchange(asked)
@@ -213,7 +225,7 @@ class Channel:
 
     def _exchange(self, message):
         try:
-            self._wait(select.select, [], [self.socket])
+            self._wait([], [self.socket])
             self.socket.settimeout(max(0.01, self.end - time.monotonic()))
             self.socket.sendall(json.dumps(message).encode() + b"\n")
             reply = json.loads(self._line())
@@ -227,13 +239,16 @@ class Channel:
             raise Lost("it answered what cannot be read")
         return reply
 
-    def _wait(self, call, reading, writing):
-        if not any(call(reading, writing, [], max(0.0, self.end - time.monotonic()))):
-            raise TimeoutError
+    def _wait(self, reading, writing):
+        """Wait for the socket, with an eye on the memory. Raises TimeoutError and Lost."""
+        while not any(select.select(reading, writing, [], min(0.25, max(0.0, self.end - time.monotonic())))):
+            if time.monotonic() > self.end:
+                raise TimeoutError
+            self.look()
 
     def _line(self):
         while (end := self.buffer.find(b"\n")) < 0:
-            self._wait(select.select, [self.socket], [])
+            self._wait([self.socket], [])
             part = self.socket.recv(1 << 20)
             if not part:
                 raise ConnectionError

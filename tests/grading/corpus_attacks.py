@@ -346,6 +346,17 @@ def adapt(*a):
     return []
 """,
     "eats memory": "def adapt(*a):\n    x = []\n    while True:\n        x.append(bytearray(2**28))",
+    "eats memory in many processes": """
+import os
+def adapt(*a):
+    for _ in range(40):
+        if os.fork() == 0:
+            x = []
+            while True:
+                x.append(b"x" * 2**26)
+    while True:
+        pass
+""",
     "eats memory by a tensor": "import torch\ndef adapt(*a):\n    return [torch.ones(10**11)] * 4",
     "eats memory in shared memory": "def adapt(*a):\n    with open('/dev/shm/x', 'wb') as f:\n        while True:\n            f.write(bytes(2**20))",
     "fills the disk": "def adapt(*a):\n    for k in range(10**9):\n        open(f'/tmp/{k}', 'wb').write(bytes(2**20))",
