@@ -83,9 +83,11 @@ def bubblewrap(course):
         elif os.path.isdir(name):
             command += ["--ro-bind", name, name]
     seen = {"/usr": "/usr", str(course): "/course"}
-    for name in (sys.base_prefix, sys.prefix, *filter(os.path.exists, ("/etc/ld.so.cache", "/etc/alternatives"))):
+    for name in (sys.base_prefix, *filter(os.path.exists, ("/etc/ld.so.cache", "/etc/alternatives"))):
         if not name.startswith("/usr/"):
             seen[os.path.realpath(name)] = name
+    if sys.prefix != sys.base_prefix:
+        seen[os.path.realpath(sys.prefix)] = "/venv"  # wherever it is: below /tmp it would be hidden
     for source, where in seen.items():
         for parent in list(Path(where).parents)[-2::-1]:
             command += ["--perms", "0755", "--dir", str(parent)]  # else root's would be closed to nobody
@@ -128,7 +130,8 @@ class Box:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control, self.process, self.log = ours, None, tempfile.TemporaryFile()
         with theirs:
-            program = [sys.executable, "-I", "/course/box/worker.py", str(theirs.fileno()), "warm" if self.warm else ""]
+            python = sys.executable if sys.prefix == sys.base_prefix else f"/venv/bin/{Path(sys.executable).name}"
+            program = [python, "-I", "/course/box/worker.py", str(theirs.fileno()), "warm" if self.warm else ""]
             self.process = subprocess.Popen(self.command(self.folder.name) + program, pass_fds=[theirs.fileno()],
                                             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                             start_new_session=True)
@@ -189,7 +192,7 @@ class Box:
         cells = [f"WALLS = {inspect.getsource(walls)!r}\n{inspect.getsource(walls)}"]
         places = [str(COURSE.parent), os.path.expanduser("~"), "/root", "/home", "/work", os.getcwd(), "/var/spool",
                   "/etc/passwd", "/etc/hostname"]
-        allowed = [os.path.realpath(sys.prefix), sys.prefix, sys.base_prefix]
+        allowed = [sys.base_prefix, os.path.realpath(sys.base_prefix)]
         try:
             with self.run(cells, "walls") as channel:
                 reply = channel.ask({"args": {"list": [{"list": places}, {"list": allowed}]}, "kwargs": {"dict": []}})
@@ -295,7 +298,7 @@ def walls(places, allowed):
             continue
         if not os.path.isdir(place) or set(os.listdir(place)) - set(inside):
             leaks.append(f"it sees {place}")
-    for place in ("/", "/usr", "/course", "/course/box", "/dev", "/proc/sys/kernel", *allowed):
+    for place in ("/", "/usr", "/venv", "/course", "/course/box", "/dev", "/proc/sys/kernel", *allowed):
         try:
             with open(os.path.join(place, "written"), "w"):
                 leaks.append(f"it writes to {place}")
