@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -73,8 +74,8 @@ def lab():
                    JUPYTERLAB_SETTINGS_DIR=str(settings / "settings"),
                    JUPYTERLAB_WORKSPACES_DIR=str(settings / "workspaces"))
         log = open(Path(folder, "log.txt"), "w+", encoding="utf-8")
-        process = subprocess.Popen([sys.executable, "start.py", "lab", "--no-browser", "--my-lessons", str(mine)],
-                                   cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "start.py", "lab", "--no-browser", "--my-lessons", str(mine),
+                                    "--port", str(free_port())], cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
             yield Lab(process, wait_for_address(process, Path(log.name)), mine)
         finally:
@@ -84,6 +85,13 @@ def lab():
             except subprocess.TimeoutExpired:
                 process.kill()
             log.close()
+
+
+def free_port():
+    """A port of one's own: two processes of tests start a lab at the same time, and would choose the same one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def wait_for_address(process, log):
