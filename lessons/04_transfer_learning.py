@@ -50,6 +50,7 @@
 
 # %%
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -517,10 +518,16 @@ def two_layers(p, x, drop=0.0):                                   # (B, n, 784) 
 def score_tuned(net, start, letters, shot, lr=LR, at=(STEPS,), tasks=600, seed=7, **remedy):
     """-> (len(at), tasks): accuracies on the tasks of `score`, after each number of steps in `at`"""
     draw, rows = EpisodeSampler(letters, 5, shot, 15, 25, seeded(seed)), []
-    for _ in range(tasks // 25):
-        x, y, query, query_y = draw()
+
+    def one(batch):
+        x, y, query, query_y = batch
         answers = [logits.argmax(-1) for logits in tune_many(net, start, x, y, query, lr, at, **remedy)]
-        rows.append(torch.stack([(a == query_y).double().mean(1) for a in answers]))
+        return torch.stack([(a == query_y).double().mean(1) for a in answers])
+
+    at_once = 1 if "drop" in remedy or "versions" in remedy else cores               # chance has one stream
+    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for first in range(0, tasks // 25, at_once):                                 # a batch for each core
+            rows += pool.map(one, [draw() for _ in range(min(at_once, tasks // 25 - first))])
     return torch.cat(rows, 1)
 
 
