@@ -190,7 +190,7 @@ class Box:
 
     def _try_walls(self):
         cells = [f"WALLS = {inspect.getsource(walls)!r}\n{inspect.getsource(walls)}"]
-        places = [str(COURSE.parent), os.path.expanduser("~"), "/root", "/home", "/work", os.getcwd(), "/var/spool",
+        places = [str(COURSE.parent), os.path.expanduser("~"), "/root", "/home", "/srv", os.getcwd(), "/var/spool",
                   "/etc/passwd", "/etc/hostname"]
         allowed = [sys.base_prefix, os.path.realpath(sys.base_prefix)]
         try:

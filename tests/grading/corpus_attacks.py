@@ -182,7 +182,7 @@ sys.modules["__main__"].Exercise.slopes = lambda self, request: {"slopes": {"lis
     "searches the disk for the solution": """
 import os
 def adapt(*a):
-    found = [os.path.join(folder, name) for top in ("/", "/work", "/root", "/home", "/course", "/tmp", "/mnt", "/var")
+    found = [os.path.join(folder, name) for top in ("/", "/srv", "/root", "/home", "/course", "/tmp", "/mnt", "/var")
              for folder, _, names in os.walk(top) for name in names
              if ("lesson05" in name or "05_maml" in name or name in ("marks.py", "parts.py", "CANARY")) and "/proc" not in folder]
     space = {}
