@@ -470,7 +470,7 @@ def pytest(marks, folder):
 
 
 def test_environment(threads=2):
-    """Two threads: on more, a second training process makes both many times slower, and stored outputs were so made."""
+    """At most two threads: on more, a second training process makes both many times slower; stored outputs had two."""
     env = environment()
     env.setdefault("OMP_NUM_THREADS", str(threads))
     return env

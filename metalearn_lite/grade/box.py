@@ -109,6 +109,7 @@ class Box:
 
     def __init__(self, hidden, warm=True, seconds=SECONDS, limits=LIMITS, command=bubblewrap):
         self.hidden, self.warm, self.seconds, self.limits, self.command = hidden, warm, seconds, limits, command
+        self.given = sources(hidden.given)
         self.runs = 0
 
     def __enter__(self):
@@ -171,8 +172,7 @@ class Box:
                 socket.send_fds(self.control, [message], [theirs.fileno()])
             channel = Channel(ours, self.seconds, self._look_at_memory)
             try:
-                yield channel.begin({"cells": cells, "name": name, "order": order, "given": sources(self.hidden.given),
-                                     "seed": seed})
+                yield channel.begin({"cells": cells, "name": name, "order": order, "given": self.given, "seed": seed})
             finally:
                 with contextlib.suppress(OSError):
                     self.control.send(json.dumps({"kill": self.runs}).encode())

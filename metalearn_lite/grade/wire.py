@@ -1,9 +1,9 @@
 """Values between the box and the grader, as plain JSON. Both sides use this file; the trusted side believes nothing.
 
-    None, True, 3, 0.5, "x"       as they are; a float that is none, or a whole number too long, as {"f": "nan"}, {"i": "10.."}
+    None, True, 3, 0.5, "x"       as they are; nan and the infinities as {"f": "nan"}
     [..], (..), {..}              {"list": [..]}, {"tuple": [..]}, {"dict": [[key, value], ..]}, {"set": [..]}
     a tensor                      {"tensor": BASE64 of its bytes, "dtype": "float64", "shape": [2, 3], "grad": false}
-    anything else                 {"other": the name of its type}
+    anything else                 {"other": the name of its type}; so, too, a whole number beyond 63 bits
 """
 
 import base64
