@@ -118,7 +118,9 @@ def venv_python():
 
 def environment():
     """What every program started from here gets: settings inside the project, whatever this machine's user has set."""
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    foreign = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV",
+               "PYTHONDONTWRITEBYTECODE")  # where it is set, each kernel would compile PyTorch anew: five seconds
+    env = {name: value for name, value in os.environ.items() if name not in foreign}
     jupyter = ROOT / ".jupyter"
     jupyter.mkdir(exist_ok=True)
     env.update(JUPYTER_CONFIG_DIR=str(jupyter / "config"), JUPYTER_DATA_DIR=str(jupyter / "data"),

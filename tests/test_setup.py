@@ -185,8 +185,9 @@ def test_the_pinned_uv_is_in_the_lock():
 def test_the_environment_of_programs_is_the_projects_own(project, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/somewhere")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     env = start.environment()
-    assert "PYTHONPATH" not in env
+    assert "PYTHONPATH" not in env and "PYTHONDONTWRITEBYTECODE" not in env
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         assert Path(env[name]).is_relative_to(project)
     assert int(env["MALLOC_TRIM_THRESHOLD_"]) >= 2**30 and int(env["MALLOC_MMAP_THRESHOLD_"]) >= 2**30
