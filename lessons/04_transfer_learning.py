@@ -74,6 +74,12 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
+def on_all_cores(work, items):
+    """[work(item) for item in items], one item on each core at a time"""
+    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, items))
+
+
 # %% [markdown]
 # ## Warm-up
 #
@@ -197,8 +203,8 @@ def score(learner, letters, shot, tasks=600, way=5, seed=7):
 
 # %% tags=["nbval-ignore-output"]
 untrained = nets.Conv4(width=32, generator=seeded(0))
-val_vectors = embed_dataset(network.embed, val_letters)           # 244 classes x 20 vectors of 32 numbers
-val_untrained = embed_dataset(untrained, val_letters)
+val_vectors, val_untrained = on_all_cores(lambda embed: embed_dataset(embed, val_letters),
+                                          [network.embed, untrained])        # 244 classes x 20 vectors of 32 numbers
 first = {"pixels": score(metric.NearestNeighbour(), val_letters, 1),
          "untrained, centroid": score(Centroid(), val_untrained, 1),
          "pretrained, centroid": score(Centroid(), val_vectors, 1)}
@@ -213,9 +219,10 @@ for name, vectors in (("untrained", val_untrained), ("pretrained", val_vectors))
 
 # %% [markdown]
 # **Explain.** No task, no support set, no query was in that training. But to tell 765 letters apart with one linear
-# layer, the network had to bring the drawings of one letter close together, and those of different letters apart: that
-# is what the cosines show, on letters it never saw. A centroid needs nothing else. This baseline is simple and strong
-# (Y. Wang et al. 2019; Y. Chen et al. 2021).
+# layer, the network had to put the drawings of one letter closer together than those of different letters. Look at the
+# gap, not at the level. Untrained, any two drawings have a cosine of 0.99, of one letter or of two. Pretrained, it is
+# 0.90 for one letter and 0.72 for two, on letters it never saw. A centroid needs nothing else. This baseline is simple
+# and strong (Y. Wang et al. 2019; Y. Chen et al. 2021).
 #
 # One embedding can also carry several heads at once. That is **multi-task learning** with shared parameters: here a
 # second head names the script of a letter, and the sum of two losses would train one embedding for both questions. (Our
@@ -258,8 +265,9 @@ Table(frozen_rows, "validation scripts, 5-way, 200 tasks")
 # in mind for section 3, where the target lies farther away.
 #
 # Now to the word itself. "I froze the network" usually means: no gradient. Batch norm and dropout have another opinion.
-# Batch norm first, on three numbers. In `train()` mode it subtracts the mean of *this batch* and divides by its
-# standard deviation, and notes both in **running averages**. In `eval()` mode it uses the averages, and notes nothing.
+# Batch norm first, on three numbers. In `train()` mode it subtracts the mean of *this batch*, divides by its standard
+# deviation, and notes mean and variance in **running averages**. In `eval()` mode it uses the averages, and notes
+# nothing.
 
 # %%
 norm = nn.BatchNorm1d(1)
@@ -349,9 +357,9 @@ checked_trainable = lesson04.trainable(trainable)
 
 # %% tags=["nbval-ignore-output"]
 digit_vectors = embed_dataset(network.embed, tune_digits)         # (10, 250, 32)
-for target, letters in (("new scripts", val_vectors), ("digits", digit_vectors)):
-    for name, learner in (("centroid", Centroid()), ("linear probe", probe)):
-        print(f"{target:12} {name:13}", "   ".join(f"{k}-shot {score(learner, letters, k, 200)}" for k in (1, 5)))
+for name, learner in (("centroid", Centroid()), ("linear probe", probe)):
+    print(f"{name:13} new scripts  ", "   ".join(f"{row['shots']}-shot {row[name]}" for row in frozen_rows[::2]))
+    print(f"{name:13} digits       ", "   ".join(f"{k}-shot {score(learner, digit_vectors, k, 200)}" for k in (1, 5)))
 figures.episode(EpisodeSampler(tune_digits, 5, 5, 3, 1, seeded(3))())
 
 
@@ -440,6 +448,9 @@ def single_tasks(shot, count, seed, letters=tune_digits, query=15):
 # product. **Second:** give each task its own copy of the weights, in tensors with a task dimension B, and add up the
 # losses. No task's loss contains another task's weights, so the gradient of the sum is each task's own gradient.
 # (`drop`, `decay` and `versions` are for section 4. As they stand here they change nothing.)
+#
+# You may take the next two cells on trust: nothing below asks how they work, and after them you compare them with
+# `fine_tune`. What you need is the description of `tune_many`: support and queries in, logits of the queries out.
 
 # %%
 class Patches(nn.Module):
@@ -485,18 +496,24 @@ def tune_many(net, start, x, y, query, lr, at, drop=0.0, decay=0.0, versions=1):
     return found
 
 
-# %% [markdown]
-# Is it the same? One task, ten steps, by `fine_tune` and by `tune_many`:
+# %%
+guess_sum = widgets.Predict("tune_many adds up the losses of three tasks, and calls backward() once. After ten steps, "
+                            "what does it answer for the first task, compared with fine_tune on that task alone?",
+                            ["the same", "something that the other two tasks have a part in"])
+guess_sum
 
 # %% tags=["nbval-ignore-output"]
 LR, STEPS = 0.01, 30
 kept = embed_dataset(lower, tune_digits)                          # (10, 250, 1152)
-x5, y5, query_x5, query_y5 = single_tasks(5, 1, seed=1)[0]
-_, by_hand = fine_tune(network.embed, (x5, y5, query_x5, query_y5), rate_of("last block", LR), 10)
-x5_kept, _, query_kept, _ = EpisodeSampler(kept, 5, 5, 15, 1, seeded(1))()
-many, = tune_many(last_block, LAST_BLOCK + NEW_HEAD, x5_kept, y5[None], query_kept, LR, [10])
+task = single_tasks(5, 1, seed=1)[0]
+_, by_hand = fine_tune(network.embed, task, rate_of("last block", LR), 10)
+draw_kept = EpisodeSampler(kept, 5, 5, 15, 1, seeded(1))          # the same task first, then others
+support, labels, query, _ = (torch.cat(parts) for parts in zip(*(draw_kept() for _ in range(3))))
+many, = tune_many(last_block, LAST_BLOCK + NEW_HEAD, support, labels, query, LR, [10])          # (3, 75, 5)
 with torch.no_grad():
-    print("the same logits:", torch.allclose(by_hand["head"](by_hand["embed"](query_x5)), many[0], atol=1e-3))
+    same = torch.allclose(by_hand["head"](by_hand["embed"](task[2])), many[0], atol=1e-3)
+print("the same logits:", same)
+guess_sum.reveal("the same" if same else "something that the other two tasks have a part in")
 
 # %% [markdown]
 # For comparison we need training **from scratch**: a network with random weights, trained on the support set alone. On
@@ -525,9 +542,8 @@ def score_tuned(net, start, letters, shot, lr=LR, at=(STEPS,), tasks=600, seed=7
         return torch.stack([(a == query_y).double().mean(1) for a in answers])
 
     at_once = 1 if "drop" in remedy or "versions" in remedy else cores               # chance has one stream
-    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for first in range(0, tasks // 25, at_once):                                 # a batch for each core
-            rows += pool.map(one, [draw() for _ in range(min(at_once, tasks // 25 - first))])
+    for first in range(0, tasks // 25, at_once):                                     # a batch for each core
+        rows += on_all_cores(one, [draw() for _ in range(min(at_once, tasks // 25 - first))])
     return torch.cat(rows, 1)
 
 
@@ -537,16 +553,22 @@ guess_depth = widgets.Predict("5-way 5-shot digits. Which is best: the frozen pr
                               ["frozen probe", "new head", "last block", "no clear winner"])
 guess_depth
 
-
 # %%
+STUDENT = {5: 2.78, 8: 2.36, 10: 2.26}                            # so few tasks: Student's factor, as in lesson 01
+
+
+def half_width(a):
+    return STUDENT.get(len(a), 1.96) * a.std() / len(a) ** 0.5
+
+
 def gain(a, b):
     """Accuracies (T,) of two learners on the same tasks -> the paired difference and its interval, in points."""
     d = 100 * (a - b)
-    return f"{d.mean():+.1f} ± {1.96 * d.std() / len(d) ** 0.5:.1f}"
+    return f"{d.mean():+.1f} ± {half_width(d):.1f}"
 
 
 def with_interval(a):
-    return f"{100 * a.mean():.1f} ± {196 * a.std() / len(a) ** 0.5:.1f}"
+    return f"{100 * a.mean():.1f} ± {100 * half_width(a):.1f}"
 
 
 # %% tags=["nbval-ignore-output"]
@@ -554,7 +576,7 @@ def best_of(found, otherwise="no clear winner"):
     """The name that is surely ahead of every other: each paired interval above 0. Else `otherwise`."""
     best = max(found, key=lambda name: found[name].mean())
     gaps = [100 * (found[best] - a) for name, a in found.items() if name != best]
-    return best if all(d.mean() > 1.96 * d.std() / len(d) ** 0.5 for d in gaps) else otherwise
+    return best if all(d.mean() > half_width(d) for d in gaps) else otherwise
 
 
 depth = {"frozen centroid": score(Centroid(), digit_vectors, 5).per_task,
@@ -588,7 +610,7 @@ few_tasks = single_tasks(5, 10, seed=1)
 
 def tune_layers(tasks):
     """-> name: (tasks,) accuracies after ten steps, the same tasks for each setting"""
-    return {name: torch.tensor([fine_tune(embed, task, rate, 10, [10])[0][0] for task in tasks])
+    return {name: torch.tensor(on_all_cores(lambda task: fine_tune(embed, task, rate, 10, [10])[0][0], tasks))
             for name, (embed, rate) in tqdm(settings.items())}
 
 
@@ -605,7 +627,7 @@ layers_table(tune_layers(few_tasks))
 # %% [markdown]
 # Ten tasks cannot tell the first four rows apart: each interval contains 0. So nothing is shown for training all layers
 # here, nor for or against rates that fall towards the pixels. `Conv4` from random weights is behind. Six hundred tasks
-# can tell more, in about five minutes:
+# can tell more, in a few minutes:
 
 # %%
 if LONG:
@@ -620,15 +642,15 @@ else:
 
 # %% tags=["nbval-ignore-output"]
 for lr in (0.001, 0.01, 0.1):
-    few = [fine_tune(network.embed, task, rate_of("all", lr), 10, [1, 10])[0] for task in few_tasks[:4]]
+    few = on_all_cores(lambda task: fine_tune(network.embed, task, rate_of("all", lr), 10, [1, 10])[0], few_tasks[:4])
     after_one, after_ten = 100 * torch.tensor(few).mean(0)
     print(f"pretrained, rate {lr:<5}   after 1 step {after_one:.0f} %   after 10 steps {after_ten:.0f} %")
 print(f"mean length of the 32 numbers of a digit: {digit_vectors.items.norm(dim=-1).mean():.0f}")
 
 
 # %% [markdown]
-# A failure to remember. (After one step all three agree. The head was zero, so no gradient came through it, and only
-# the head has moved, each time in the same direction: a hundred times the rate makes all logits a hundred times as
+# A failure worth remembering. (After one step all three agree. The head was zero, so no gradient came through it, and
+# only the head has moved, each time in the same direction: a hundred times the rate makes all logits a hundred times as
 # large, and the largest stays the largest.) At rate 0.1 the first steps tear the pretrained layers apart, and ten steps
 # leave chance. What took 800 updates to learn is gone after a few. (Lesson 01: a rate is large or small against the
 # curvature. The 32 numbers are large, as their length shows, and so is the curvature.) The usual advice against it: a
@@ -728,14 +750,14 @@ guess_remedy
 # ones, made in advance.
 
 # %% tags=["nbval-ignore-output"]
-def in_versions(embed):
-    """-> the digits with five versions of each image side by side, (10, 250, 5 D)"""
-    images, g, parts = tune_digits.items.flatten(0, 1)[:, None] / 255, seeded(0), []          # (2500, 1, 28, 28)
-    for version in range(5):
-        moved = transfer.shift_and_rotate(images, g) if version else images
-        moved = (255 * moved[:, 0]).round().to(torch.uint8).unflatten(0, (10, 250))
-        parts.append(embed_dataset(embed, tune_digits.with_items(moved)).items)      # (10, 250, D)
-    return tune_digits.with_items(torch.cat(parts, -1))
+def in_versions(letters, embed):
+    """letters: the digits as they are, embedded -> five versions of each side by side, (10, 250, 5 D)"""
+    images, g, moved = tune_digits.items.flatten(0, 1)[:, None] / 255, seeded(0), []          # (2500, 1, 28, 28)
+    for version in range(4):
+        some = (255 * transfer.shift_and_rotate(images, g)[:, 0]).round().to(torch.uint8)
+        moved.append(tune_digits.with_items(some.unflatten(0, (10, 250))))
+    parts = on_all_cores(lambda some: embed_dataset(embed, some).items, moved)                # (10, 250, D) each
+    return tune_digits.with_items(torch.cat([letters.items, *parts], -1))
 
 
 def with_and_without(net, start, letters, embed, lr):
@@ -745,7 +767,7 @@ def with_and_without(net, start, letters, embed, lr):
     found = {"none": score_tuned(net, start, letters, **plain),
              "weight decay": score_tuned(net, start, letters, decay=0.001 / lr, **plain),
              "dropout": score_tuned(net, start, letters, drop=0.5, **plain),
-             "augmentation": score_tuned(net, start, in_versions(embed), versions=5, **plain)}
+             "augmentation": score_tuned(net, start, in_versions(letters, embed), versions=5, **plain)}
     found["early stopping"], _ = stopped_early(net, start, letters, lr)
     return found
 
@@ -759,16 +781,24 @@ def remedies_table(found, caption):
 # %% tags=["nbval-ignore-output"]
 on_pretrained = with_and_without(last_block, LAST_BLOCK + NEW_HEAD, kept, lower, LR)
 gaps = {name: 100 * (a[1] - on_pretrained["none"][1]) for name, a in on_pretrained.items() if name != "none"}
-costs = {name: d.mean() for name, d in gaps.items() if d.mean() < -1.96 * d.std() / len(d) ** 0.5}
+costs = {name: d.mean() for name, d in gaps.items() if d.mean() < -half_width(d)}
 display(guess_remedy.reveal(min(costs, key=costs.get) if costs else "none of them"))
-remedies_table(on_pretrained, "last block, pretrained")
+display(remedies_table(on_pretrained, "last block, pretrained"))
+probe_here = score(probe, digit_vectors, 5, REMEDY_TASKS).per_task
+print(f"frozen probe on the same tasks: {with_interval(probe_here)}. Fine-tuned minus probe after 60 steps:",
+      ", ".join(f"{name} {gain(on_pretrained[name][1], probe_here)}" for name in ("none", "weight decay")))
 
 # %% [markdown]
 # After ten steps none gains: dropout costs about four points and early stopping one, and what weight decay and
 # augmentation do is within a point. After sixty steps weight decay gains about a point and augmentation a little less;
 # dropout's sign is open; early stopping still costs. (These are eight intervals. One in twenty misses 0 by luck, so do
-# not build on one that misses it by a hair, as augmentation's do.) The number of steps decides whether there is
-# something to remedy. The same remedies and tasks, from scratch:
+# not build on one that misses it by a hair, as augmentation's do, and early stopping's after ten steps.) The number of
+# steps decides whether there is something to remedy.
+#
+# The line below the table is the fair match: the probe has had its shrinking (`l2`) from the start. Without a remedy
+# fine-tuning is level with it. With weight decay it is surely ahead, by about a point.
+#
+# The same remedies and tasks, from scratch:
 
 # %% tags=["nbval-ignore-output"]
 on_scratch = with_and_without(two_layers, TWO_LAYERS, digit_pixels, nn.Flatten(), SCRATCH_LR)
@@ -824,7 +854,7 @@ def lab(shots, steps, tasks):
         runs = lab_runs[shot, tasks]
         for rival in ("centroid", "probe"):
             d = 100 * (runs["fine-tuned"][k] - runs[f"frozen {rival}"])
-            gaps[shot, rival] = d.mean().item(), (1.96 * d.std() / len(d) ** 0.5).item()
+            gaps[shot, rival] = d.mean().item(), half_width(d).item()
     return shots, steps, tasks, {name: 100 * a.mean(-1) for name, a in lab_runs[shots, tasks].items()}, gaps
 
 
@@ -883,11 +913,12 @@ guess_lab.reveal(str(near[0]) if near else "none of these")
 
 
 # %% [markdown]
-# **Explain.** After one step fine-tuning is far behind: its head has started at zero. After thirty steps it is surely
-# ahead of the frozen centroid at five and at fifteen shots, by about three and four points; at one shot the lead is
-# half a point. From five shots on the frozen probe has nearly all of that, too. Against it no more than about half a
-# point is left at any shot, and at no shot is that surely there in all three draws. Training from scratch gains most
-# from shots: about twenty points behind at one shot, eight at fifteen. The more shots, the less it lacks.
+# **Explain.** After one step fine-tuning is far behind: only its head has moved, and only once. After thirty steps it
+# is surely ahead of the frozen centroid at five and at fifteen shots, by about three and four points; at one shot the
+# lead is half a point. From five shots on the frozen probe has nearly all of that, too. Against it no more than about
+# half a point is left at any shot, and at no shot is that surely there in all three draws. (These are 30 steps without
+# a remedy; section 4 has the match with weight decay.) Training from scratch gains most from shots: about twenty points
+# behind at one shot, eight at fifteen. The more shots, the less it lacks.
 #
 # ## 6 Negative transfer
 #
@@ -896,18 +927,22 @@ guess_lab.reveal(str(near[0]) if near else "none of these")
 # scripts. The task: whose hand wrote this?
 
 # %%
+def moved(images, hand):
+    """(n, 28, 28) bytes, each with four numbers of its hand (n, 4) -> the same with that slant, size and place"""
+    slant, size, place = 0.5 * hand[:, 0], torch.exp(0.25 * hand[:, 1]), 0.3 * hand[:, 2:]
+    matrix = torch.zeros(len(hand), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = size
+    matrix[:, 0, 1], matrix[:, :, 2] = slant, place
+    grid = F.affine_grid(matrix, [len(hand), 1, 28, 28], align_corners=False)
+    return (255 * F.grid_sample(images[:, None] / 255, grid, align_corners=False)[:, 0]).to(torch.uint8)
+
+
 def written(hands, generator):
     """-> FewShotDataset: `hands` classes x 20 images, each image another letter, each class one hand."""
     pick = torch.rand(hands, len(val_letters), generator=generator).topk(20).indices.flatten()      # (20 hands,)
     letters = val_letters.items[pick, torch.randint(20, pick.shape, generator=generator)]
-    draw = 2 * torch.rand(hands, 4, generator=generator) - 1                                         # between -1 and 1
-    slant, size, place = 0.5 * draw[:, 0], torch.exp(0.25 * draw[:, 1]), 0.3 * draw[:, 2:]
-    matrix = torch.zeros(hands, 2, 3)
-    matrix[:, 0, 0] = matrix[:, 1, 1] = size
-    matrix[:, 0, 1], matrix[:, :, 2] = slant, place
-    grid = F.affine_grid(matrix.repeat_interleave(20, 0), [20 * hands, 1, 28, 28], align_corners=False)
-    moved = F.grid_sample(letters[:, None] / 255, grid, align_corners=False)        # (20 · hands, 1, 28, 28)
-    return data.FewShotDataset((255 * moved[:, 0]).to(torch.uint8).unflatten(0, (hands, 20)))
+    hand = 2 * torch.rand(hands, 4, generator=generator) - 1                                         # between -1 and 1
+    return data.FewShotDataset(moved(letters, hand.repeat_interleave(20, 0)).unflatten(0, (hands, 20)))
 
 
 hands = written(100, seeded(4))
@@ -953,8 +988,8 @@ Table([{"method": name, "accuracy, %": with_interval(a), "over the frozen probe"
 # %% [markdown]
 # Here moving the layers pays. At rates 0.01 and 0.03 the last block is surely ahead of the probe, by four and eight
 # points: the target asks for something else than the source did, so weighing the old numbers anew is not enough. (0.03
-# is the largest rate tried.) But at no rate does it reach two small layers from scratch at 0.1, and nothing in this
-# table is above the plain centroid of the pixels in the picture before it.
+# is the largest rate tried.) But at none of these rates does it reach two small layers from scratch at 0.1, and nothing
+# in this table is above the plain centroid of the pixels in the picture before it.
 #
 # And all layers? Five tasks only, ten steps, several rates. One thing has to be ruled out: the `Conv4` from scratch
 # normalises with the batch at hand, so at the end it sees all queries together. The last row gives the pretrained
@@ -965,20 +1000,35 @@ same_norm = nets.Conv4(width=32, norm="task", generator=seeded(0))
 same_norm.load_state_dict(network.embed.state_dict(), strict=False)      # not strict: it has no place for the averages
 hand_tasks = single_tasks(5, 5, seed=2, letters=hands)
 tries = [("from scratch", scratch, SCRATCH_LR)] + [("pretrained", network.embed, lr) for lr in (0.01, 0.03, 0.1)]
-tuned_hands = {f"{name}, rate {lr}": torch.tensor([fine_tune(embed, task, rate_of("all", lr), 10, [10])[0][0]
-                                                   for task in hand_tasks])
-               for name, embed, lr in tries + [("pretrained, norm as from scratch", same_norm, LR)]}
+tuned_hands = {f"{name}, rate {lr}": torch.tensor(on_all_cores(
+    lambda task: fine_tune(embed, task, rate_of("all", lr), 10, [10])[0][0], hand_tasks))
+    for name, embed, lr in tries + [("pretrained, norm as from scratch", same_norm, LR)]}
 for name, a in tuned_hands.items():
     print(f"{name:43} {with_interval(a)}   over from scratch, paired {gain(a, tuned_hands['from scratch, rate 0.1'])}")
+
+# %% [markdown]
+# All rows get the same images and the same ten steps. At no rate tried does the pretrained start come near the random
+# one, nor does it with the other norm (tried at one rate).
+#
+# Why? Two explanations are open. Its training has rewarded ignoring slant, size and place. Or the *pictures* are too
+# strange: these hands move a letter further than our drawers do, and cut some off at the edge. So ask another question
+# of such pictures: each image gets a hand of its own, and the classes are letters again.
+
+# %% tags=["nbval-ignore-output"]
+some = val_letters.items[:100].flatten(0, 1)                      # (2000, 28, 28): 100 letters x 20 drawings
+strange = data.FewShotDataset(moved(some, 2 * torch.rand(2000, 4, generator=seeded(4)) - 1).unflatten(0, (100, 20)))
+for name, embed in {"pretrained": network.embed, "untrained": untrained, "pixels": nn.Flatten()}.items():
+    print(f"{name:10} centroid, 5-shot, which letter? {score(Centroid(), embed_dataset(embed, strange), 5, 300)}"
+          f"   whose hand? {of_hands[f'{name}, centroid']}")
 
 # %%
 lesson04.ERASED
 
 # %% [markdown]
-# All rows get the same images and the same ten steps. At no rate tried does the pretrained start come near the random
-# one, nor does it with the other norm (tried at one rate). It was rewarded for ignoring slant, size and place. So it is
-# not "more similar pictures, better transfer": these *are* the pictures it knows. What counts is whether the source
-# kept apart what the target asks for.
+# Asked for the letter, the pretrained numbers lead the others by about fifty points, on pictures that were moved in the
+# same way. So it is not the pictures that it cannot read. It has learned to ignore what varies with the hand, and that
+# is the question here. Do not expect "more similar pictures, better transfer". Ask whether the source kept apart what
+# the target asks for.
 #
 # ## 7 Transfer and meta-learning
 #
@@ -1003,14 +1053,15 @@ print(f"{proto_history.updates} updates, {proto_history.seconds:.0f} s (pretrain
 
 # %% tags=["nbval-ignore-output"]
 by_distance = metric.PrototypicalNetwork(nn.Identity())           # lesson 00's rule, with which it was trained
+by_class = {"new scripts": val_vectors, "digits": digit_vectors, "hands": as_vectors["pretrained"]}
+by_task = dict(zip(by_class, on_all_cores(lambda letters: embed_dataset(proto.embed, letters),
+                                          [val_letters, tune_digits, hands])))
 schools, school_gaps = [], []
-for name, letters, shot in [("new scripts", val_letters, 1), ("new scripts", val_letters, 5),
-                            ("digits", tune_digits, 1), ("digits", tune_digits, 5), ("hands", hands, 5)]:
-    by_class, by_task = embed_dataset(network.embed, letters), embed_dataset(proto.embed, letters)
-    a, b = score(Centroid(), by_class, shot, 300), score(by_distance, by_task, shot, 300)
+for name, shot in [("new scripts", 1), ("new scripts", 5), ("digits", 1), ("digits", 5), ("hands", 5)]:
+    a, b = score(Centroid(), by_class[name], shot, 300), score(by_distance, by_task[name], shot, 300)
     school_gaps.append(paired_difference(b, a))
     schools.append({"tasks": f"{name}, {shot}-shot", "pretrained on classes": a,
-                    "the same, by distance": score(by_distance, by_class, shot, 300), "trained on tasks": b,
+                    "the same, by distance": score(by_distance, by_class[name], shot, 300), "trained on tasks": b,
                     "tasks - classes, paired": school_gaps[-1]})
 lead = 100 * school_gaps[0].mean
 display(guess_school.reveal("within two points" if abs(lead) <= 2 else
@@ -1211,7 +1262,7 @@ guess_company
 # %% tags=["nbval-ignore-output"]
 companies = {"eval()": (TOGETHER, False, 30), "train(), all queries together": (TOGETHER, True, 30),
              "train(), alone": (ALONE, True, 8), "train(), one class at a time": (BY_CLASS, True, 30)}
-found_company = {name: [in_company(letters, *setting) for letters in (val_letters, tune_digits)]
+found_company = {name: on_all_cores(lambda letters: in_company(letters, *setting), [val_letters, tune_digits])
                  for name, setting in tqdm(companies.items())}
 first_eight = {name.removeprefix("train(), "): -a[:8] for name, (a, _) in found_company.items() if name != "eval()"}
 display(guess_company.reveal(best_of(first_eight)))
@@ -1226,8 +1277,8 @@ lesson04.COMPANY
 
 # %% [markdown]
 # In `train()` mode the score is no property of the network: the same weights and queries get other scores in other
-# company. On digits all queries together even do *better* than `eval()`, by two to three points: statistics
-# of digits fit digits better than the averages of our letters do.
+# company. On digits all queries together even do *better* than `eval()`, by two to three points, probably because
+# statistics of digits fit digits better than the averages of our letters do.
 # That is a form of adaptation, and an honest one if it is said. Queries that come class by class lose: subtracting a
 # batch's mean subtracts what its members have in common. Who reports such a score must say in what company. (Finn et
 # al. 2017's code normalises so; Bronskill et al. 2020 measure what it is worth. Our networks from scratch do, too. That
@@ -1236,7 +1287,8 @@ lesson04.COMPANY
 # ## 9 What the numbers say
 #
 # For digits with five shots there are four candidates: the centroid, and the probe with three values of its knob `l2`.
-# So far it was 1, and nobody has chosen it.
+# So far it was 1, and nobody has chosen it. (Fine-tuning is left out: its rate and steps were found on these very
+# digits.)
 #
 # ### Exercise 5: choose, then report (open, 3 minutes, difficulty 1 of 3)
 #
@@ -1277,7 +1329,8 @@ TEST_SEED = 41
 test_sets = {"scripts": glyphs.split("test"), "digits": digits.with_items(digits.items[:, 250:])}
 embeds = {"pixels": nn.Flatten(), "untrained": untrained, "pretrained": network.embed, "tasks": proto.embed,
           "patches": lower}
-in_test = {(e, t): embed_dataset(embed, part) for e, embed in embeds.items() for t, part in test_sets.items()}
+pairs = [(e, t) for e in embeds for t in test_sets]
+in_test = dict(zip(pairs, on_all_cores(lambda pair: embed_dataset(embeds[pair[0]], test_sets[pair[1]]), pairs)))
 chosen_name, chosen = list(candidates.items())[config]
 reported = score(chosen, in_test["pretrained", "digits"], 5, seed=TEST_SEED)
 print(f"reported: {chosen_name}, test digits, 5-shot: {reported}, 600 tasks")
@@ -1310,35 +1363,40 @@ Table([{"method": name} | {f"{target}, {shot}-shot": with_interval(row[target, s
 
 # %% tags=["nbval-ignore-output"]
 base = final["pretrained, frozen, centroid"]
-Table([{"paired, points": label} | {f"{target}, {shot}-shot": gain(a[target, shot], b[target, shot])
-                                    if (target, shot) in a else "-" for target, shot in columns}
-       for label, a, b in (("probe - centroid", final["pretrained, frozen, probe"], base),
-                           ("fine-tuned - centroid", final[TUNED], base),
-                           ("fine-tuned - probe", final[TUNED], final["pretrained, frozen, probe"]),
-                           ("from scratch - centroid", final[SCRATCH], base),
-                           ("tasks - classes", final["prototypical network"], base))], "the same 600 test tasks")
+display(Table([{"paired, points": label} | {f"{target}, {shot}-shot": gain(a[target, shot], b[target, shot])
+                                            if (target, shot) in a else "-" for target, shot in columns}
+               for label, a, b in (("probe - centroid", final["pretrained, frozen, probe"], base),
+                                   ("fine-tuned - centroid", final[TUNED], base),
+                                   ("fine-tuned - probe", final[TUNED], final["pretrained, frozen, probe"]),
+                                   ("from scratch - centroid", final[SCRATCH], base),
+                                   ("tasks - classes", final["prototypical network"], base))],
+              "the same 600 test tasks"))
+print("Seen with both trained with cores = 1, tasks - classes: +0.3 ± 0.4, -0.0 ± 0.2, +0.4 ± 0.7, -0.6 ± 0.4")
 
 # %% [markdown]
 # | published, on Omniglot | 5-way 1-shot | 5-way 5-shot |
 # |---|---|---|
 # | classifier, frozen, nearest by cosine (Vinyals et al. 2016, table 1) | 80.0 % | 95.0 % |
-# | the same, fine-tuned on each task | 82.3 % | 98.4 % |
+# | the same, fine-tuned on each task, nearest by cosine | 82.3 % | 98.4 % |
+# | the same, fine-tuned on each task, softmax head | 86.0 % | 97.6 % |
 # | prototypical network (Snell et al. 2017, table 1) | 98.8 % | 99.7 % |
 #
-# Put the published rows beside ours with care: other data, other networks, far longer training. Ours is one training
-# seed, and no interval here covers another one. What to read in it:
+# Put the published rows beside ours with care: other data (people's drawings, also rotated), wider networks, far longer
+# training. For our step from letters to digits the 2016 paper has one figure: trained on Omniglot and asked about
+# MNIST, 10-way 1-shot, the baseline classifier reads 63 %, the matching network 72 %. Ours is one training seed, and no
+# interval here covers another one. What to read in it:
 #
 # - From untrained to pretrained: 48 points with one shot and 36 with five on new scripts, 30 and 31 on digits that
 #   people wrote. That is what 765 other letters are worth.
 # - On new scripts centroid, probe and prototypical network are close together; the school of tasks leads by a point.
 #   How much is that worth? Both were trained once more with one thread instead of two (`cores = 1` in the first cell),
-#   which only rounds otherwise. Then the leads in the last row were 0.3 ± 0.4, -0.0 ± 0.2, 0.4 ± 0.7 and -0.6 ± 0.4.
-#   The ± covers the draw of tasks from these ten scripts. It does not cover another training: a gap of this size needs
-#   several of each.
+#   which only rounds otherwise. The line below the table has the leads of that training: three of them are undecided,
+#   the fourth has turned its sign. The ± covers the draw of tasks from these ten scripts. It does not cover another
+#   training: a gap of this size needs several of each.
 # - On digits with five shots fine-tuning the last block gains two to three points over the frozen centroid. The frozen
-#   probe has nearly all of that without touching a layer. In all four columns fine-tuning is ahead of the probe, by
-#   about half a point at most. In 2016 it gained 2.3 and 3.4 points over the nearest neighbour on Omniglot; that paper's
-#   table has no probe beside it.
+#   probe has nearly all of that without touching a layer. In the four columns fine-tuning is ahead of the probe by half
+#   a point at most (30 steps, no remedy; section 4 has the match with weight decay). In 2016 it gained 2 to 6 points
+#   over the frozen nearest neighbour on Omniglot, by head and shots; that paper's table has no frozen probe.
 # - From scratch, 25 images are not enough: two layers stay more than ten points below a network that was never touched,
 #   and a whole `Conv4`, whose norm even sees the queries, four below the fine-tuned last block (section 3, 600 tasks).
 #
@@ -1348,6 +1406,8 @@ Table([{"paired, points": label} | {f"{target}, {shot}-shot": gain(a[target, sho
 # Zisserman 2015), trained on 1.2 million photographs in 1,000 classes, on the small photographs of **CIFAR-10**. It
 # needs torchvision's downloads: 170 MB of pictures, 528 MB of weights. Without a network the cell says what to fetch.
 # On a CPU the embedding takes a few minutes. No figure stands here, because the lesson's outputs were made offline.
+# (The ten classes are not new ones: VGG16 has seen airplanes, dogs and frogs, only larger. So this is not section 9's
+# test.)
 
 # %%
 if DOWNLOAD:
@@ -1373,12 +1433,13 @@ else:
 #    scripts it is the one to beat.
 # 2. Frozen means three things: no weight trained, running averages used and not updated, dropout off.
 # 3. On digits fine-tuning beat the frozen centroid by points, and a frozen network with a fitted head by about half
-#    a point at most. On hands, where the target asks for something else, it beat both by points. Compare with the probe, and
-#    with training from scratch, before you credit the layers.
+#    a point at most; with weight decay and 60 steps, by about one. On hands, where the target asks for something else,
+#    it beat both by points. Compare with the probe, and with training from scratch, before you credit the layers, and
+#    give both sides the same care.
 # 4. Measure a remedy on the same tasks, with and without, and at the number of steps you use. An interval around 0 is a
 #    result.
 # 5. What varied within the training classes is what the network has learned to ignore. If your target is made of that,
-#    transfer is negative.
+#    transfer can be negative.
 #
 # **Closed book.** Say each answer aloud before you unfold it.
 #
@@ -1397,7 +1458,8 @@ else:
 # 3. 0.1 / 2⁴ = 0.00625.
 # 4. The least loss seen is 0.4 at step 3; steps 4, 5, 6 bring none below it: stop at 6, keep step 3. (0.1 is
 #    never seen.)
-# 5. Its effect lies between -0.5 and +1.3 points on these tasks; its sign is open.
+# 5. On these tasks it gained 0.4. Over all tasks drawn like these, its effect is probably between -0.5 and +1.3 points;
+#    its sign is open.
 # 6. No, not frozen: its training has rewarded ignoring the light. Its lower layers, perhaps, with fine-tuning.
 # 7. Both shape one embedding with a cross-entropy over classes. One compares each image with a fixed row for each of
 #    many classes, the other with the centroids of a few classes, new in each task.
@@ -1422,6 +1484,8 @@ else:
 # - Z. Wang, Z. Dai, B. Póczos, J. Carbonell (2019). Characterizing and avoiding negative transfer. *CVPR*.
 # - J. Bronskill, J. Gordon, J. Requeima, S. Nowozin, R. E. Turner (2020). TaskNorm: rethinking batch normalization for
 #   meta-learning. *ICML*. (What batch statistics are worth, and what they hide.)
+# - C. Finn, P. Abbeel, S. Levine (2017). Model-agnostic meta-learning for fast adaptation of deep networks. *ICML*.
+# - K. Simonyan, A. Zisserman (2015). Very deep convolutional networks for large-scale image recognition. *ICLR*.
 #
 # **Next.** Here every task started from weights that were made for something else. The next lesson makes the *start*
 # itself the thing that is learned: weights from which a few steps go far.

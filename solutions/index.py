@@ -29,9 +29,9 @@
 # | [02 Adam, and learning the learner](02_adam_and_learning_the_learner.ipynb) | When does an optimiser become a meta-learner? | 00, 01 | 125 min | 10 min | 50 s |
 # | [03 Memory networks](03_memory_networks.ipynb) | Can a network learn a new name in one look, without a single change of its weights? | primer, 00, 01 | 87 min | 12 min | 60 s |
 # | [04 Transfer learning](04_transfer_learning.ipynb) | What of a trained network can you take along to classes it has never met? | primer, 00, 01 | 117 min | 0 min | 90 s |
-# | [05 MAML](05_maml.ipynb) | Can one find a start from which a single step learns a new task? | 00, 01, 02 | 100 min | 30 min | 90 s |
+# | [05 MAML](05_maml.ipynb) | Can one find a start from which a single step learns a new task? | 00, 01, 02, 04 | 100 min | 30 min | 90 s |
 # | [06 Siamese networks](06_siamese_networks.ipynb) | Can one learn once what "alike" means, and then meet new letters without moving a weight? | 00, 04 | 85 min | 5 min | 60 s |
-# | [07 Networks that make networks](07_networks_that_make_networks.ipynb) | Can a network look at five examples and write down the weights that solve the task? | 00, 04, 05 | 72 min | 12 min | 80 s |
+# | [07 Networks that make networks](07_networks_that_make_networks.ipynb) | Can a network look at five examples and write down the weights that solve the task? | 00, 04, 05 | 72 min | 17 min | 80 s |
 #
 # Lesson 04 ends with an optional section that needs a download of 700 MB, which the times leave out.
 #
@@ -249,8 +249,8 @@ for question in index.SELF_TEST:
 #
 # - **second order**: Said of a meta-gradient that differentiates through the inner gradients, and so contains
 #   second derivatives. [Lesson 05, section 4](05_maml.ipynb#4-The-gradient-through-the-step).
-# - **short-horizon bias**: The fault of what was learned on short runs, such as a step size: it is too careful
-#   for long ones. [Lesson 02, section 7](02_adam_and_learning_the_learner.ipynb#7-Short-runs,-long-runs).
+# - **short-horizon bias**: The fault of what was learned on short, noisy runs, such as a step size: it is too
+#   careful for long ones. [Lesson 02, section 7](02_adam_and_learning_the_learner.ipynb#7-Short-runs,-long-runs).
 # - **shot**: The number of labelled examples of each class in a task's support set.
 #   [Lesson 00, section 1](00_what_is_a_task.ipynb#1-A-task).
 # - **Siamese network**: Two copies of one network with shared weights that embed the two items of a pair, so that

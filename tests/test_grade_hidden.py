@@ -40,7 +40,7 @@ def status(part, answer, seed):
 
 def seeds(part):
     """One seed is enough for what draws nothing."""
-    return SEEDS if callable(part.asked().cases) else SEEDS[:1]
+    return SEEDS if callable(part.asked().cases) or part.asked().properties else SEEDS[:1]
 
 
 def functions(name):
@@ -79,6 +79,23 @@ def test_hidden_numbers_are_drawn_afresh(name):
         if part.cases is not None:
             first, again, other = (str(part.cases(torch.Generator().manual_seed(seed))) for seed in (1, 1, 2))
             assert first == again != other, part
+
+
+@every_lesson
+def test_no_part_asks_what_a_submission_could_know_by_heart(name):
+    """Each part, the lesson's own check included, calls the function on arguments that another seed does not give."""
+    for part in functions(name):
+        asked = []
+        for seed in (1, 700_001):
+            calls = set()
+
+            def watched(*args):
+                calls.add(str(args))
+                return part.exercise.reference(*args)
+
+            assert part.asked().verdict(watched, seed).status == "right"
+            asked.append(calls)
+        assert asked[0] - asked[1] and asked[1] - asked[0], (part.exercise.name, part.title)
 
 
 @every_lesson

@@ -143,12 +143,14 @@ def test_meta_lr_is_near_the_best_of_a_fine_grid_on_new_families():
 
 def test_a_greedy_rate_is_smaller_than_a_farsighted_one():
     """Expected loss in a noisy valley, exactly: E w² ← (1 - lr c)² E w² + lr² c σ², along each curvature c."""
-    curvature, lrs = torch.tensor([1.0, 0.01], dtype=torch.float64), torch.linspace(0.01, 1.9, 190, dtype=torch.float64)
-
-    def best(horizon):
-        square = torch.tensor([0.0, 100.0], dtype=torch.float64).expand(190, 2)
+    def best(horizon, flat, distance, lrs):
+        curvature = torch.tensor([1.0, flat], dtype=torch.float64)
+        square = torch.tensor([0.0, distance ** 2], dtype=torch.float64).expand(len(lrs), 2)
         for _ in range(horizon):
             square = (1 - lrs[:, None] * curvature) ** 2 * square + lrs[:, None] ** 2 * curvature * 0.09
         return lrs[(square * curvature).sum(1).argmin()].item()
 
-    assert 4 * best(1) < best(300)
+    lrs = torch.linspace(0.01, 1.9, 190, dtype=torch.float64)
+    assert 4 * best(1, 0.01, 10.0, lrs) < best(300, 0.01, 10.0, lrs)
+    rates = [best(horizon, 0.001, 30.0, lrs / 10) for horizon in (1, 10, 30)]  # the lesson's own valley
+    assert rates[0] < rates[1] < 1.3 * rates[0] and rates[2] > 5 * rates[1]

@@ -178,6 +178,18 @@ def test_a_detached_or_generated_answer_is_told_something_useful():
     status, message = lesson05.meta_grad.verdict(cut)
     assert status == "wrong" and "graph" in message
 
+    def cut_for_first_order(w, tasks, lr, steps, order):
+        if order == 2:
+            return meta_grad(w, tasks, lr, steps, order)
+        total = 0
+        for sx, sy, qx, qy in tasks:
+            theta = [p.detach() for p in adapt(w, sx, sy, lr, steps)]
+            total = total + lesson05.mse(theta, qx, qy) / len(tasks)
+        return list(torch.autograd.grad(total, w))
+
+    status, message = lesson05.meta_grad.verdict(cut_for_first_order)
+    assert status == "wrong" and "hangs on w" in message
+
 
 def test_an_inner_loop_without_its_graph_is_refused_though_its_numbers_are_right():
     def no_graph(w, x, y, lr, steps):

@@ -115,6 +115,10 @@ def test_numbers_of_the_text():
 
     assert [pay(*p) for p in ((0.5, 1.0), (0.5, 0.0), (3.0, 0.0), (0.8, 0.0), (1.2, 0.0), (0.8, 1.0))] == pytest.approx(
         [0.125, 0.125, 0, 0.02, 0, 0.32], abs=1e-6)
+    letters = torch.arange(3).repeat_interleave(2)
+    for z in (torch.zeros(6, 2), F.one_hot(letters, 3).float()):  # one point; a point for each letter: both cost nothing
+        assert contrastive(z[0::2], z[1::2], torch.ones(3), 1.0).item() == pytest.approx(0, abs=1e-6)
+    assert 800 * 64 / (500 * 64) == 1.6  # lesson 04's images against these
     W, b = proto_linear(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
     assert W.tolist() == [[2, 0], [0, 4]] and b.tolist() == [-1, -4]
     assert (W @ torch.ones(2) + b).tolist() == [1, 0]

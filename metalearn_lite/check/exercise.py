@@ -26,16 +26,25 @@ from . import progress
 from .compare import clone, describe, difference, holds, unchanged
 from .report import Report, Verdict, show
 
+SEEDS = 1_000_000  # a property's seed is below this: a learner may multiply it, or give it to numpy
+
 
 class Mistake(NamedTuple):
-    """A known misconception: a function that makes it, and what a learner who makes it should read."""
+    """A known misconception: a function that makes it, and what a learner who makes it should read.
+
+    ``says``: where it ends in an error, words of that error, which tell it from another error of the same kind.
+    """
 
     wrong: Callable
     message: str
+    says: str = ""
 
 
 class Property(NamedTuple):
-    """Something every right answer fulfils; for results that are random draws. ``wrong``: mutants that break it."""
+    """Something every right answer fulfils; for results that are random draws. ``wrong``: mutants that break it.
+
+    ``holds(fn, seed)`` calls ``fn`` on arguments drawn from ``seed``: whoever has seen some cannot know the others.
+    """
 
     holds: Callable
     message: str
@@ -103,10 +112,13 @@ class Exercise:
     def __repr__(self):
         return f"exercise: {self.name}({', '.join(_names(self.reference))})"
 
-    def verdict(self, fn, seed=0, hidden=False):
+    def verdict(self, fn, seed=0, hidden=""):
         """The Verdict on ``fn``, without display. Raises nothing but KeyboardInterrupt.
 
-        ``seed`` draws the cases; where they are ``hidden`` the message holds neither their numbers nor what is expected.
+        seed:    draws the cases, and what properties ask
+        hidden:  "" tells all; "numbers": neither the numbers of a case nor what is expected; "all": nor anything that the
+                 function chooses itself (the words and the kind of its error, the form of its answer), for it could tell
+                 what it was given in these
         """
         try:
             with _quiet():
@@ -132,11 +144,12 @@ class Exercise:
         if probe:
             expected, outcomes = ([_run(f, args, probe=probe) for args in cases] for f in (self.reference, fn))
             agree = all(_agree(o, e) for o, e in zip(outcomes, expected))
-        broken = None if cases and not agree else self._broken_property(fn)
+        broken = None if cases and not agree else self._broken_property(fn, seed, hidden)
         if agree and broken is None:
             return Verdict("right", self.right)
         return (self._unfinished(fn, cases, outcomes, expected) or broken
-                or self._known_mistake(cases, outcomes, probe) or self._finding(fn, cases, outcomes, expected, hidden))
+                or self._known_mistake(cases, outcomes, probe)
+                or self._finding(fn, cases, outcomes, expected, seed, hidden))
 
     def _unfinished(self, fn, cases, outcomes, expected):
         line = _placeholder(fn)
@@ -156,25 +169,26 @@ class Exercise:
 
     def _known_mistake(self, cases, outcomes, probe):
         for mistake in self.mistakes:
-            if cases and all(_agree(o, _run(mistake.wrong, args, probe=probe)) for o, args in zip(outcomes, cases)):
+            if cases and all(_agree(o, _run(mistake.wrong, args, probe=probe)) and mistake.says in _words(o.error)
+                             for o, args in zip(outcomes, cases)):
                 return Verdict("wrong", mistake.message)
         return None
 
-    def _finding(self, fn, cases, outcomes, expected, hidden):
+    def _finding(self, fn, cases, outcomes, expected, seed, hidden):
         """No known mistake: say what is seen. Errors first, then form, then inputs changed, then numbers."""
         for number, (args, outcome) in enumerate(zip(cases, outcomes), 1):
             if outcome.error is not None:
-                return Verdict("wrong", self._about_error(fn, outcome.error, args, f"case {number}"))
+                return Verdict("wrong", self._about_error(fn, outcome.error, args, f"case {number}", hidden))
         found = [difference(o.answer, e.answer) for o, e in zip(outcomes, expected)]
         for kind in ("type", "shape", "nan"):
             for number, d in enumerate(found, 1):
                 if d is not None and d.kind == kind:
                     call = "" if hidden else self._call(cases[number - 1])
-                    return Verdict("wrong", f"Case {number}{call}: {d.text}.")
+                    return Verdict("wrong", f"Case {number}{call}: {self._form(d, hidden)}.")
         for number, (outcome, wanted) in enumerate(zip(outcomes, expected), 1):
             if set(outcome.changed) - set(wanted.changed):
-                return Verdict("wrong", f"Case {number}: y{_changes(fn, outcome.changed)}")
-        broken = self._broken_property(fn)
+                return Verdict("wrong", f"Case {number}: y{self._changes(fn, outcome.changed, hidden)}")
+        broken = self._broken_property(fn, seed, hidden)
         if broken:
             return broken
         wrong = [number for number, d in enumerate(found, 1) if d is not None]
@@ -190,7 +204,7 @@ class Exercise:
         others = f" ({len(wrong)} of {len(cases)} cases differ.)" if len(cases) > 1 else ""
         return Verdict("wrong", f"Case {number}{self._call(cases[number - 1])}: {found[number - 1].text}.{others}")
 
-    def _broken_property(self, fn):
+    def _broken_property(self, fn, seed, hidden):
         """The verdict of the first property that does not hold, or None."""
         last = {}
 
@@ -205,7 +219,7 @@ class Exercise:
         for prop in self.properties:
             last.clear()
             try:
-                if prop.holds(watched):
+                if prop.holds(watched, seed % SEEDS):
                     continue
             except KeyboardInterrupt:
                 raise
@@ -217,19 +231,32 @@ class Exercise:
             if _left_open(error, fn):
                 return Verdict("open", f"`{self.name}` is still to be written.")
             if error is not None:
-                return Verdict("wrong", self._about_error(fn, error, last["args"], "the call", last["kwargs"]))
+                return Verdict("wrong", self._about_error(fn, error, last["args"], "the call", hidden, last["kwargs"]))
             if changed:
-                return Verdict("wrong", f"Y{_changes(fn, changed)}")
+                return Verdict("wrong", f"Y{self._changes(fn, changed, hidden)}")
             wanted = _run(self.reference, last["args"], last["kwargs"]).answer
             if holds(answer, ...) or answer is None and wanted is not None:
                 return Verdict("open", f"`{self.name}` is still to be finished: it returns {describe(answer)}.")
             form = difference(answer, wanted)
             if form is not None and form.kind == "type":
-                return Verdict("wrong", f"The answer has another form than asked for: {form.text}.")
+                return Verdict("wrong", f"The answer has another form than asked for: {self._form(form, hidden)}.")
             return Verdict("wrong", prop.message)
         return None
 
-    def _about_error(self, fn, error, args, what, kwargs=None):
+    @staticmethod
+    def _form(found, hidden):
+        """A Difference of kind "type", "shape" or "nan" in words."""
+        if hidden != "all":
+            return found.text
+        return "it holds nan (not a number)" if found.kind == "nan" else f"another {found.kind} was expected"
+
+    def _changes(self, fn, places, hidden):
+        names = _names(self.reference if hidden == "all" else fn)
+        told = ", ".join(f"`{names[i]}`" if i < len(names) else f"number {i + 1}" for i in places)
+        return (f"our function changes its argument {told} in place. Whoever called it still needs the old value: "
+                "compute a new one.")
+
+    def _about_error(self, fn, error, args, what, hidden, kwargs=None):
         try:
             inspect.signature(fn).bind(*args, **(kwargs or {}))
         except TypeError:
@@ -237,12 +264,15 @@ class Exercise:
             return f"Yours does not take the arguments it is called with: {call}."
         except ValueError:  # a built-in that does not tell
             pass
-        text = f"{what[0].upper()}{what[1:]} stopped with {type(error).__name__}: {_words(error)}"
+        known = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+        words = known if hidden == "all" else f"{type(error).__name__}: {_words(error)}"
+        text = f"{what[0].upper()}{what[1:]} stopped with {words}"
         text += "" if text.endswith((".", "!", "?")) else "."
         line = line_of(error, fn)
-        if line:
+        if line and hidden != "all":
             text += f" That was in line {line[0]}, `{line[1]}`."
-        if isinstance(error, RuntimeError) and re.search("dtype|scalar type|Float and Double|Double", _words(error)):
+        if isinstance(error, RuntimeError) and re.search("dtype|scalar type|Float and Double|Double", _words(error)) \
+                and "inplace" not in _words(error):
             text += " The check uses float64: make new tensors with the `dtype` of those you are given."
         return text
 
@@ -293,13 +323,6 @@ def _names(fn):
         return list(inspect.signature(fn).parameters)
     except (TypeError, ValueError):
         return []
-
-
-def _changes(fn, places):
-    names = _names(fn)
-    told = ", ".join(f"`{names[i]}`" if i < len(names) else f"number {i + 1}" for i in places)
-    return (f"our function changes its argument {told} in place. Whoever called it still needs the old value: "
-            "compute a new one.")
 
 
 def _kept(answer, depth=6):

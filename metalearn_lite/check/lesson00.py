@@ -91,13 +91,22 @@ def _own_labels(classes):
     return [order.index(c) for c in classes]
 
 
+def _relabel_cases(generator):
+    cases = [([612, 40, 377], [377, 612, 40, 40]),
+             ([612, 612, 40, 40, 377, 377], [377, 40, 612, 612]),
+             ([5, 5, 700, 700, 31, 31, 64, 64], [64, 700, 64]),
+             ([7, 3, 7, 3], [3, 7, 3])]
+    for way, shot, query in ((4, 2, 7), (6, 3, 10)):
+        ids = torch.randperm(1264, generator=generator)[:way]
+        support = ids.repeat(shot)[torch.randperm(way * shot, generator=generator)]
+        cases.append((support.tolist(), ids[torch.randint(way, (query,), generator=generator)].tolist()))
+    return cases
+
+
 relabel = Exercise(
     name="relabel",
     reference=relabel,
-    cases=[([612, 40, 377], [377, 612, 40, 40]),
-           ([612, 612, 40, 40, 377, 377], [377, 40, 612, 612]),
-           ([5, 5, 700, 700, 31, 31, 64, 64], [64, 700, 64]),
-           ([7, 3, 7, 3], [3, 7, 3])],
+    cases=_relabel_cases,
     mistakes=[
         Mistake(_relabel_with(lambda s, q: _own_labels(q)),
                 "You number the queries by themselves: the first class among the queries becomes 0, whatever it was "
@@ -218,17 +227,17 @@ def _other_query_classes(class_ids, images_per_class, way, shot, query, seed):
 _IDS, _PER_CLASS, _WAY, _SHOT, _QUERY = [30, 81, 212, 40, 411, 77, 900], 6, 3, 2, 3
 
 
-def _episodes(fn, seeds=200):
-    """What ``fn`` draws: a list of (support pairs, query pairs), pairs as tuples."""
+def _episodes(fn, seed, seeds=200):
+    """What ``fn`` draws from ``seed`` on: a list of (support pairs, query pairs), pairs as tuples."""
     drawn = []
-    for seed in range(seeds):
-        support, queries = fn(_IDS, _PER_CLASS, _WAY, _SHOT, _QUERY, seed)
+    for each in range(seed, seed + seeds):
+        support, queries = fn(_IDS, _PER_CLASS, _WAY, _SHOT, _QUERY, each)
         drawn.append(([tuple(p) for p in support], [tuple(p) for p in queries]))
     return drawn
 
 
 def _each(holds, seeds=200):
-    return lambda fn: all(holds(support, queries) for support, queries in _episodes(fn, seeds))
+    return lambda fn, seed: all(holds(support, queries) for support, queries in _episodes(fn, seed, seeds))
 
 
 def _images(drawn):
@@ -289,17 +298,17 @@ draw_episode = Exercise(
                  "where the support ended, in the same shuffled list.",
                  wrong=(_draw_with(images=lambda p, k, n, g: (_shuffled(p, g)[:k], _shuffled(p, g)[:n])),
                         _draw_with(images=lambda p, k, n, g: (lambda order: (order[:k], order[:n]))(_shuffled(p, g))))),
-        Property(lambda fn: _episodes(fn, 20) == _episodes(fn, 20),
+        Property(lambda fn, seed: _episodes(fn, seed, 20) == _episodes(fn, seed, 20),
                  "The same seed gives another task the second time. Every random draw must come from the generator "
                  "that was made with `seed`: pass generator=generator.",
                  wrong=(_draw_with(seeded=lambda seed: None),)),
-        Property(lambda fn: len({str(e) for e in _episodes(fn, 20)}) > 15,
+        Property(lambda fn, seed: len({str(e) for e in _episodes(fn, seed, 20)}) > 15,
                  "Different seeds give the same task: the seed is ignored.",
                  wrong=(_draw_with(seeded=lambda seed: torch.Generator().manual_seed(0)),)),
-        Property(lambda fn: {c for s, _ in _episodes(fn) for c, _ in s} == set(_IDS),
+        Property(lambda fn, seed: {c for s, _ in _episodes(fn, seed) for c, _ in s} == set(_IDS),
                  "Over 200 seeds, some classes never appear: you take them from a list that was not shuffled.",
                  wrong=(_draw_with(classes=lambda ids, way, g: ids[:way]),)),
-        Property(lambda fn: all(_images(drawn) == set(range(_PER_CLASS)) for drawn in zip(*_episodes(fn))),
+        Property(lambda fn, seed: all(_images(drawn) == set(range(_PER_CLASS)) for drawn in zip(*_episodes(fn, seed))),
                  "Over 200 seeds, some images never appear in the support, or never among the queries: you take them "
                  "from a list that was not shuffled. Then the same drawers would always teach and the same ones "
                  "always ask.",
@@ -426,22 +435,22 @@ def _unseeded(groups, n_val, n_test, seed):
     return split_groups.reference(groups, n_val, n_test, int(torch.randint(10 ** 6, ())))
 
 
-def _splits(fn, seeds=50):
-    return [tuple(list(part) for part in fn(_GROUPS, _N_VAL, _N_TEST, seed)) for seed in range(seeds)]
+def _splits(fn, seed, seeds=50):
+    return [tuple(list(part) for part in fn(_GROUPS, _N_VAL, _N_TEST, each)) for each in range(seed, seed + seeds)]
 
 
 def _every(holds, seeds=50):
-    return lambda fn: all(holds(*split) for split in _splits(fn, seeds))
+    return lambda fn, seed: all(holds(*split) for split in _splits(fn, seed, seeds))
 
 
 def _of(classes):
     return {_GROUPS[c] for c in classes}
 
 
-def _whole(fn, groups, seeds=20):
+def _whole(fn, groups, seed, seeds=20):
     """Each class once, and the right numbers of groups, whatever the groups are called."""
-    for seed in range(seeds):
-        split = [list(part) for part in fn(list(groups), _N_VAL, _N_TEST, seed)]
+    for each in range(seed, seed + seeds):
+        split = [list(part) for part in fn(list(groups), _N_VAL, _N_TEST, each)]
         counts = [len({groups[c] for c in part}) for part in split]
         if sorted(sum(split, [])) != list(range(len(groups))) or counts[1:] != [_N_VAL, _N_TEST]:
             return False
@@ -469,8 +478,8 @@ def _fixed_validation(groups, n_val, n_test, seed):
     return tuple([c for c, g in enumerate(groups) if g in part] for part in parts)
 
 
-def _each_group_reaches_each_list(fn):
-    return all(set().union(*map(_of, parts)) == set(_GROUPS) for parts in zip(*_splits(fn, 200)))
+def _each_group_reaches_each_list(fn, seed):
+    return all(set().union(*map(_of, parts)) == set(_GROUPS) for parts in zip(*_splits(fn, seed, 200)))
 
 
 split_groups = Exercise(
@@ -494,7 +503,7 @@ split_groups = Exercise(
                  "Some classes are in training and in validation or test as well. What is held out must be taken out "
                  "of training.",
                  wrong=(_split_then(lambda train, val, test, groups: (list(range(len(groups))), val, test)),)),
-        Property(lambda fn: _whole(fn, _GROUPS) or not _whole(fn, _RENUMBERED),
+        Property(lambda fn, seed: _whole(fn, _GROUPS, seed) or not _whole(fn, _RENUMBERED, seed),
                  "You take the numbers of randperm for the groups. They are positions in the list of different groups, "
                  "which need not be called 0, 1, 2, ... Look the group up at each position.",
                  wrong=(_positions_for_groups, _positions_for_held_out)),
@@ -512,10 +521,10 @@ split_groups = Exercise(
                  "n_test groups for testing (the third list), the rest for training (the first).",
                  wrong=(_split_then(lambda train, val, test, groups: (train, test, val)),
                         _split_then(lambda train, val, test, groups: (val, train, test)))),
-        Property(lambda fn: _sorted(fn) == _sorted(fn),
+        Property(lambda fn, seed: _sorted(fn, seed) == _sorted(fn, seed),
                  "The same seed gives another split the second time. Shuffle with a generator made from `seed`.",
                  wrong=(_unseeded,)),
-        Property(lambda fn: len({str(split) for split in _sorted(fn)}) > 1,
+        Property(lambda fn, seed: len({str(split) for split in _sorted(fn, seed)}) > 1,
                  "Different seeds give the same split: the seed is ignored.",
                  wrong=(_split_then(lambda train, val, test, groups: (train, val, test), seed_of=lambda seed: 0),)),
         Property(_each_group_reaches_each_list,
@@ -534,8 +543,8 @@ split_groups = Exercise(
 )
 
 
-def _sorted(fn):
-    return [tuple(sorted(part) for part in split) for split in _splits(fn, 20)]
+def _sorted(fn, seed):
+    return [tuple(sorted(part) for part in split) for split in _splits(fn, seed, 20)]
 
 
 # ---------------------------------------------------------------------------------------------------- 5: nearest
@@ -675,12 +684,16 @@ def _shifted(class_count, way, tasks, seed):
     return [_first(class_count, way, t, torch.Generator().manual_seed(seed + t)) for t in range(tasks)]
 
 
-def _lists(fn, tasks=200, seed=0):
+def _lists(fn, seed, tasks=200):
     return [list(task) for task in fn(_COUNT, 5, tasks, seed)]
 
 
 def _sets(fn, seed):
-    return {tuple(sorted(task)) for task in _lists(fn, seed=seed)}
+    return {tuple(sorted(task)) for task in _lists(fn, seed)}
+
+
+def _five(fn, seed):
+    return [_lists(fn, each, 20) for each in range(seed, seed + 5)]
 
 
 draw_tasks = Exercise(
@@ -689,39 +702,39 @@ draw_tasks = Exercise(
     cases=[],
     mistakes=[],
     properties=[
-        Property(lambda fn: all(isinstance(c, int) for task in _lists(fn, 3) for c in task) and len(_lists(fn, 7)) == 7
-                 and {len(task) for task in _lists(fn, 7)} == {5},
+        Property(lambda fn, seed: all(isinstance(c, int) for task in _lists(fn, seed, 3) for c in task)
+                 and [len(task) for task in _lists(fn, seed, 7)] == 7 * [5],
                  "The answer has another form than asked for: a list of `tasks` lists, each with `way` class numbers.",
                  wrong=(lambda count, way, tasks, seed: draw_tasks.reference(count, way, 1, seed),)),
-        Property(lambda fn: all(0 <= c < _COUNT for task in _lists(fn) for c in task),
+        Property(lambda fn, seed: all(0 <= c < _COUNT for task in _lists(fn, seed) for c in task),
                  "Some numbers are no class numbers: they run from 0 to class_count - 1.",
                  wrong=(_tasks_with(lambda n, way, t, g: [c + 1 for c in _shuffled(n, g)[:way]]),)),
-        Property(lambda fn: all(len(set(task)) == 5 for task in _lists(fn)),
+        Property(lambda fn, seed: all(len(set(task)) == 5 for task in _lists(fn, seed)),
                  "In some tasks a class comes twice. Draw without replacement, as the listing does.",
                  wrong=(_tasks_with(lambda n, way, t, g: _with_replacement(n, way, g)),)),
-        Property(lambda fn: len({str(sorted(task)) for task in _lists(fn)}) > 1,
+        Property(lambda fn, seed: len({str(sorted(task)) for task in _lists(fn, seed)}) > 1,
                  "All your tasks have the same classes still: we asked for 200 tasks, and they hold 5 classes in all. "
                  "Each round starts the generator anew from the same seed, and so it draws the same numbers.",
                  wrong=(_reseeded,)),
-        Property(lambda fn: {c for task in _lists(fn) for c in task} == set(range(_COUNT)),
+        Property(lambda fn, seed: {c for task in _lists(fn, seed) for c in task} == set(range(_COUNT)),
                  f"The tasks differ now, but 200 of them together do not meet all of the {_COUNT} classes. Each task "
                  "should draw from all classes.",
                  wrong=(_tasks_with(lambda n, way, t, g: _shuffled(n // 2, g)[:way]),)),
-        Property(lambda fn: len(_sets(fn, 0)) > 190,
+        Property(lambda fn, seed: len(_sets(fn, seed)) > 190,
                  "The tasks differ now, but they are few and come back: among 200 of them many have the same classes. "
                  "Draw anew for each task.",
                  wrong=(_recycled,)),
-        Property(lambda fn: [_lists(fn, 20, s) for s in range(5)] == [_lists(fn, 20, s) for s in range(5)],
+        Property(lambda fn, seed: _five(fn, seed) == _five(fn, seed),
                  "The tasks differ now, but the same seed does not give them again: you dropped the seed together "
                  "with the bug. Seed the generator once, before the loop.",
                  wrong=(_tasks_with(_first, seeded=lambda seed: None),)),
-        Property(lambda fn: len({str(_lists(fn, 20, s)) for s in range(5)}) == 5,
+        Property(lambda fn, seed: len(set(map(str, _five(fn, seed)))) == 5,
                  "The tasks differ now, but every seed gives the same ones: the argument `seed` is ignored.",
                  wrong=(_tasks_with(_first, seeded=lambda seed: torch.Generator().manual_seed(0)),
                         _tasks_with(lambda n, way, t, g: _first(n, way, t, torch.Generator().manual_seed(t))))),
-        Property(lambda fn: len(_sets(fn, 0) & _sets(fn, 1)) < 20,
-                 "Seeds 0 and 1 give nearly the same tasks, shifted: seed + t is the same number for the next task of "
-                 "seed 0 and for this task of seed 1. Seed once, before the loop.",
+        Property(lambda fn, seed: len(_sets(fn, seed) & _sets(fn, seed + 1)) < 20,
+                 "Two seeds in a row, such as 0 and 1, give nearly the same tasks, shifted: seed + t is the same number for "
+                 "the next task of seed 0 and for this task of seed 1. Seed once, before the loop.",
                  wrong=(_shifted,)),
     ],
     hints=[

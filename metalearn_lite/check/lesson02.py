@@ -1,4 +1,6 @@
 """Quizzes and exercises of lesson 02, Adam and learning the learner."""
+import math
+
 import torch
 
 from . import Exercise, Mistake, Property, Quiz
@@ -126,6 +128,9 @@ rmsprop = Exercise(
         Mistake(_rms(average=lambda s, g, rho: rho * s + (1 - rho) * (g ** 2).mean()),
                 "Your s mixes all knobs: each gets the same mean square. The point is one s for each knob: g ** 2, "
                 "without a sum or a mean."),
+        Mistake(_rms(average=lambda s, g, rho: rho * s + (1 - rho) * (g ** 2).sum()),
+                "Your s takes the length of all of g, one number for all knobs. Each knob has its own: `g ** 2`, without a "
+                "norm or a sum."),
         Mistake(_rms(keep=lambda new, old, g: new.sqrt()),
                 "Your w is right, but you return √s for the next step. Return s itself."),
         Mistake(_rms(keep=lambda new, old, g: old),
@@ -264,6 +269,8 @@ adam = Exercise(
         Mistake(_adam_but(mean=lambda m, g, b1, b2: b2 * m + (1 - b2) * g,
                           square=lambda v, g, b1, b2: b1 * v + (1 - b1) * g ** 2),
                 "The two betas are exchanged: b1 belongs to m, b2 to v."),
+        Mistake(lambda w, g, m, v, t, lr, b1, b2, eps: _adam(w, g, m, v, t, lr, b2, b1, eps),
+                "The two betas are exchanged everywhere, in the averages and in the correction: b1 belongs to m, b2 to v."),
         Mistake(_adam_but(mean=lambda m, g, b1, b2: (1 - b1) * m + b1 * g,
                           square=lambda v, g, b1, b2: (1 - b2) * v + b2 * g ** 2),
                 "The shares are exchanged: b1 and b2, close to 1, are what is kept of the old averages."),
@@ -324,6 +331,12 @@ def _hvp_without_graph(A, w, v):
     return torch.autograd.grad(g @ v, w)[0]
 
 
+def _hvp_of_a_vector(A, w, v):
+    w = w.clone().requires_grad_()
+    (g,) = torch.autograd.grad(((A @ w) ** 4).sum(), w, create_graph=True)
+    return torch.autograd.grad(g * v, w)[0]
+
+
 def _hvp_cases(generator):
     small = (torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64), torch.tensor([1.0, 0.5], dtype=torch.float64),
              torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -337,9 +350,11 @@ hvp = Exercise(
     cases=_hvp_cases,
     mistakes=[
         Mistake(_hvp_without_graph,
-                "PyTorch stopped with a RuntimeError. If it says that an element \"does not require grad\": your g was "
-                "taken without `create_graph=True`, so it is a row of numbers without a history, and cannot be "
-                "differentiated again."),
+                "Your g was taken without `create_graph=True`, so it is a row of numbers without a history, and cannot be "
+                "differentiated again.", says="does not require grad"),
+        Mistake(_hvp_of_a_vector,
+                "You asked for the gradient of a vector. A gradient belongs to one number: add up the g[i] v[i] first, "
+                "`g @ v`.", says="scalar outputs"),
         Mistake(lambda A, w, v: _gradient4(A, w),
                 "That is the gradient itself: v has no part in it. Form the number g @ v, and take *its* gradient."),
         Mistake(lambda A, w, v: _gradient4(A, w) * v,
@@ -374,8 +389,8 @@ hvp = Exercise(
         "First `torch.autograd.grad(loss, w, ...)` with create_graph, which gives g in a tuple. Then "
         "`torch.autograd.grad(..., w)` of the number.",
     ],
-    right="Equal to H v, and H was never formed. Two gradients, whatever the number of knobs. (A difference of two "
-          "gradients is as cheap and passes too; but its run has to be neither too long nor too short.)",
+    right="Equal to H v. Two gradients do it, whatever the number of knobs, and H need not be formed. (A difference of "
+          "two gradients is as cheap and passes too; but its run has to be neither too long nor too short.)",
 )
 
 # ------------------------------------------------------------------------------------------------- 4: lr_hypergrad
@@ -430,6 +445,13 @@ def _slope_of_the_start(A, b, w, lr, steps):
     return _slope_at(A, b, w - lr * steps * g) @ (-steps * g)
 
 
+def _path_cut(A, b, w, lr, steps):
+    lr = torch.tensor(lr, dtype=w.dtype, requires_grad=True)
+    for _ in range(steps):
+        w = (w - lr * _slope_at(A, b, w)).detach().requires_grad_()
+    return torch.autograd.grad(((A @ w - b) ** 2).mean() / 2, lr)[0]
+
+
 def _by_differences(A, b, w, lr, steps):
     def end(lr):
         return ((A @ _unrolled(A, b, w, lr, steps)[0] - b) ** 2).mean() / 2
@@ -448,6 +470,10 @@ lr_hypergrad = Exercise(
     reference=lr_hypergrad,
     cases=_hypergrad_cases,
     mistakes=[
+        Mistake(_path_cut,
+                "The last loss has no path back to lr. Something cut it: `lr.item()` is a plain number, and `detach` (or a "
+                "new `requires_grad_()`) forgets how w was made. Make each new w from the old w, from lr itself and from g. "
+                "(`allow_unused=True` would only hide it.)", says="not have been used in the graph"),
         Mistake(_hyper(lambda end, dw, seen, lr, slope: -slope(end) @ sum(seen)),
                 "Right after one step, wrong after three: your gradients on the way count as constants. But g at the "
                 "second step depends on lr as well, through the place where it is taken. Keep its history: "
@@ -654,33 +680,51 @@ def _family(seed, scales):
     return tasks
 
 
-_TRAIN, _TEST, _OTHER = _family(0, (2.0, 1.0, 0.5)), _family(1, (1.5, 0.8)), _family(2, (4.0, 3.0))
-_STEEPER = _family(0, (4.0, 2.0, 1.0))  # four times the curvature: the best rate is a quarter
+_TRAIN, _TEST, _OTHER = _family(0, (1.4, 0.7, 0.35)), _family(1, (1.0, 0.6)), _family(2, (2.8, 2.1))
+_STEEPER = _family(0, (2.8, 1.4, 0.7))  # four times the curvature: the best rate is a quarter, 0.16
 _STEPS = 4
 
 
-def _two_numbers(fn):
-    lr, held_out = fn(_TRAIN, _TEST, _STEPS)
-    return float(lr) > 0 and float(held_out) >= 0
+def _turned(tasks, seed):
+    """The same tasks in other coordinates: points and knobs are turned, and at each rate the losses stay what they are."""
+    generator = torch.Generator().manual_seed(seed)
+    turned = []
+    for A, b, w in tasks:
+        (points, _), (knobs, _) = (torch.linalg.qr(_draw(generator, n, n)) for n in A.shape)
+        turned.append((points @ A @ knobs, points @ b, knobs.T @ w))
+    return turned
 
 
-def _held_out_is_reported(fn):
-    lr, held_out = fn(_TRAIN, _TEST, _STEPS)
+def _two_numbers(fn, seed):
+    lr, held_out = fn(_turned(_TRAIN, seed), _turned(_TEST, seed), _STEPS)
+    return not (float(lr) <= 0 or float(held_out) < 0)
+
+
+def _finite(fn, seed):
+    return all(math.isfinite(value) for value in fn(_turned(_TRAIN, seed), _turned(_TEST, seed), _STEPS))
+
+
+def _held_out_is_reported(fn, seed):
+    lr, held_out = fn(_turned(_TRAIN, seed), _turned(_TEST, seed), _STEPS)
     return abs(float(held_out) - _final(_TEST, lr, _STEPS)) <= 1e-4 * (1 + abs(float(held_out)))
 
 
-def _tests_have_no_say(fn):
-    return abs(float(fn(_TRAIN, _TEST, _STEPS)[0]) - float(fn(_TRAIN, _OTHER, _STEPS)[0])) < 1e-6
+def _tests_have_no_say(fn, seed):
+    train = _turned(_TRAIN, seed)
+    rates = [float(fn(train, _turned(test, seed), _STEPS)[0]) for test in (_TEST, _OTHER)]
+    return abs(rates[0] - rates[1]) < 1e-6
 
 
-def _all_train_tasks_count(fn):
-    rates = [float(fn(tasks, _TEST, _STEPS)[0]) for tasks in (_TRAIN, _TRAIN[1:] + _TRAIN[:1])]
+def _all_train_tasks_count(fn, seed):
+    train, test = _turned(_TRAIN, seed), _turned(_TEST, seed)
+    rates = [float(fn(tasks, test, _STEPS)[0]) for tasks in (train, train[1:] + train[:1])]
     return max(rates) <= 1.1 * min(rates)
 
 
-def _near_the_best(fn):
-    return all(_final(tasks, fn(tasks, _TEST, _STEPS)[0], _STEPS) <= 1.1 * min(_final(tasks, lr, _STEPS) for lr in _GRID)
-               for tasks in (_TRAIN, _STEEPER))
+def _near_the_best(fn, seed):
+    test = _turned(_TEST, seed)
+    return all(_final(tasks, fn(tasks, test, _STEPS)[0], _STEPS) <= 1.1 * min(_final(tasks, lr, _STEPS) for lr in _GRID)
+               for tasks in (_turned(_TRAIN, seed), _turned(_STEEPER, seed)))
 
 
 meta_lr = Exercise(
@@ -692,6 +736,11 @@ meta_lr = Exercise(
         Property(_two_numbers,
                  "Expected two numbers: a rate above 0, and the mean loss on the held-out tasks.",
                  wrong=(lambda train, test, steps: (-0.1, 0.5),)),
+        Property(_finite,
+                 "Your rate or your loss is not a finite number: the outer steps ran away. Move the logarithm of lr, and "
+                 "start with a small rate.",
+                 wrong=(lambda train, test, steps: (float("nan"), float("nan")),
+                        lambda train, test, steps: (1e200, _final(test, 1e200, steps)))),
         Property(_tests_have_no_say,
                  "With other test tasks your rate is another: the held-out tasks had a say in it. Then their loss is no "
                  "evidence any more. Only train_tasks may choose.",
@@ -703,9 +752,11 @@ meta_lr = Exercise(
                  wrong=(_meta_lr_with(chooses=lambda train, test: train[-1:]),
                         _meta_lr_with(chooses=lambda train, test: train[:1]))),
         Property(_near_the_best,
-                 "On the training tasks your rate is more than 10 % worse than the best one of a grid. More "
-                 "meta-updates? A larger outer rate? Is it the loss after the *last* step that you minimise? Let the "
-                 "outer loop move the logarithm of lr: then lr stays above 0, and a step is a factor.",
+                 "On the training tasks your rate is more than 10 % worse than the best one of a grid. Print the rate and "
+                 "its slope at each meta-update. Is the first slope huge, and does the rate hardly move after it? Then you "
+                 "started beyond the limit of these tasks, and Adam's v remembers that slope: start smaller, at 0.05 say. If "
+                 "not: more meta-updates? Is it the loss after the *last* step that you minimise? Let the outer loop move "
+                 "the logarithm of lr: then lr stays above 0, and a step is a factor.",
                  wrong=(_meta_lr_with(pick=lambda lr, train, steps: 0.2 * lr),
                         lambda train, test, steps: (0.3, _final(test, 0.3, steps)), lambda train, test, steps:
                         (min(_GRID, key=lambda lr: _final(train, lr, 1)) * 0.5,
@@ -723,8 +774,9 @@ meta_lr = Exercise(
         "an outer loop around the inner one.",
         "Let the outer loop move `log_lr`, with lr = exp(log_lr): a tensor with requires_grad, given to "
         "`torch.optim.Adam`. A function that returns the mean final loss of a list of tasks serves training and test.",
-        "Outer loop, sixty times: zero_grad; mean final loss of train_tasks at `log_lr.exp()`, built with create_graph; "
-        "backward; step. Then the same function on test_tasks, and `.item()` on both numbers.",
+        "Outer loop, sixty times, from a small rate such as 0.05: zero_grad; mean final loss of train_tasks at "
+        "`log_lr.exp()`, built with create_graph; backward; step. Then the same function on test_tasks, and `.item()` on "
+        "both numbers.",
     ],
     right="A rate, learned on some tasks and judged on others. (For one number a grid would do as well, and the check "
           "takes it. For a rate for each weight no grid will.)",

@@ -397,7 +397,7 @@ def stream(keys, y, n, beta, nothing):
     return w[..., :-1] @ F.one_hot(y, n).to(w) + w[..., -1:] / n
 
 
-def _stream(written=lambda i, t: i < t, unit=lambda keys: F.normalize(keys, dim=-1), labels=lambda y: y,
+def _stream(written=lambda i, t: i < t, unit=lambda keys: F.normalize(keys, dim=-1), values=F.one_hot,
             scores=lambda likeness, nothing, beta: beta * torch.cat(
                 [likeness, torch.full_like(likeness[..., :1], nothing)], -1),
             mix=lambda w, V, n: w[..., :-1] @ V + w[..., -1:] / n):
@@ -405,7 +405,7 @@ def _stream(written=lambda i, t: i < t, unit=lambda keys: F.normalize(keys, dim=
     def stream(keys, y, n, beta, nothing):
         k, t = unit(keys), torch.arange(keys.shape[1])
         likeness = (k @ k.mT).masked_fill(~written(t, t[:, None]), -torch.inf)
-        return mix(scores(likeness, nothing, beta).softmax(-1), F.one_hot(labels(y), n).to(keys), n)
+        return mix(scores(likeness, nothing, beta).softmax(-1), values(y, n).to(keys), n)
     return stream
 
 
@@ -436,6 +436,14 @@ def _stream_masked_by_zero(keys, y, n, beta, nothing):
     likeness = (k @ k.mT).tril(-1)
     w = (beta * torch.cat([likeness, torch.full_like(likeness[..., :1], nothing)], -1)).softmax(-1)
     return w[..., :-1] @ F.one_hot(y, n).to(w) + w[..., -1:] / n
+
+
+def _stream_masked_late(keys, y, n, beta, nothing):
+    """The softmax shares out among all items; what is not written yet loses its share afterwards."""
+    k = F.normalize(keys, dim=-1)
+    likeness = k @ k.mT
+    w = (beta * torch.cat([likeness, torch.full_like(likeness[..., :1], nothing)], -1)).softmax(-1)
+    return w[..., :-1].tril(-1) @ F.one_hot(y, n).to(w) + w[..., -1:] / n
 
 
 def _stream_long_queries(keys, y, n, beta, nothing):
@@ -482,6 +490,9 @@ stream = Exercise(
         Mistake(_stream_masked_by_zero,
                 "Items that are not written yet have the likeness 0, and after the softmax a likeness of 0 still has a "
                 "share: their labels are read. Give them -torch.inf before the softmax, or leave them out."),
+        Mistake(_stream_masked_late,
+                "Your rows do not sum to one: what is not written yet was set to 0 after the softmax had given it a "
+                "share. Give it the likeness -torch.inf before the softmax."),
         Mistake(_stream_shared,
                 "The memory is not cleared between streams: the second stream reads what the first has written, "
                 "under labels "
@@ -500,16 +511,24 @@ stream = Exercise(
         Mistake(_stream(scores=lambda likeness, nothing, beta: torch.cat(
                     [beta * likeness, torch.full_like(likeness[..., :1], nothing)], -1)),
                 "`nothing` is a likeness like the others: it has to be multiplied by beta as well."),
+        Mistake(_stream(scores=lambda likeness, nothing, beta: beta * F.pad(likeness, (0, 1))),
+                "The slot \"nothing like it\" has the likeness 0 in yours. Its likeness is the argument `nothing`."),
         Mistake(_stream(scores=lambda likeness, nothing, beta: torch.cat(
                     [likeness, torch.full_like(likeness[..., :1], nothing)], -1)),
                 "The sharpness `beta` is left out. It multiplies every likeness before the softmax."),
         Mistake(_stream(unit=lambda keys: keys),
                 "You compare by the plain dot product: a long key wins whatever its direction. Normalise the keys "
                 "first."),
+        Mistake(_stream(unit=F.normalize),
+                "`F.normalize(keys)` without `dim` runs along dimension 1, which is the steps here. A key is the last "
+                "dimension: `dim=-1`."),
         Mistake(_stream_long_queries,
                 "The items that are read have length 1, the one that asks has not: it is a key like the others, so "
                 "normalise it as well."),
-        Mistake(_stream(labels=lambda y: F.pad(y[:, :-1], (1, 0))),
+        Mistake(_stream(values=lambda y, n: delay.reference(y, n)),
+                "You write item i with the label of item i - 1, as `delay` does. A label comes one step late, but it "
+                "belongs to the item before: the value of key i is y[i], and the mask makes it late."),
+        Mistake(_stream(values=lambda y, n: F.one_hot(F.pad(y[:, :-1], (1, 0)), n)),
                 "You delay twice: the mask already hides what is not written yet, and your labels are late as well. "
                 "Key i "
                 "belongs to label y[i]; both are written when step i + 1 begins."),
@@ -550,10 +569,11 @@ def _lru_ties(w_read, usage, alpha):
     return gate * w_read + (1 - gate) * (usage == usage.amin(1, keepdim=True)).to(w_read)
 
 
-def _lru_writes_once(fn):
+def _lru_writes_once(fn, seed):
     """Where all usage is the same, what is written still sums to one."""
     like = torch.zeros(2, 4, dtype=torch.float64)
-    return bool((fn(like + 0.25, like, like[:, 0]).sum(1) - 1).abs().max() < 1e-6)
+    w = torch.rand(2, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(1)
+    return bool((fn(w, like, like[:, 0]).sum(1) - 1).abs().max() < 1e-6)
 
 
 def _lru_cases(generator):
@@ -625,7 +645,7 @@ def deal(classes, n, seed):
 _N = 4
 
 
-def _streams(streams=60, seed=0, choose=None):
+def _streams(seed, streams=60, choose=None):
     """Class numbers (streams, 12): 4 of 40 letters, 3 times each, shuffled. Some are the same modulo 4."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
@@ -657,6 +677,10 @@ def _one_deal(classes, n, seed):
     return torch.stack([label_of[_rank(letters)] for letters in classes])
 
 
+def _turned(letters, n, generator):
+    return (_rank(letters) + torch.randint(n, (), generator=generator)) % n
+
+
 def _unseeded(classes, n, seed):
     return torch.stack([torch.randperm(n)[_rank(letters)] for letters in classes])
 
@@ -678,47 +702,65 @@ def _spread(labels):
 
 _SAME = [3, 8, 21, 34]
 
+
+def _shuffled(fn, seed):
+    """The same letters are dealt labels in more than half of the 24 possible orders."""
+    found = set()
+    for i in range(20):
+        classes = _streams(seed + i, 10, _SAME)
+        for letters, labels in zip(classes, fn(classes, _N, seed + i)):
+            found.add(tuple(labels[letters == c][0].item() for c in _SAME))
+    return len(found) > 12
+
+
 deal = Exercise(
     name="deal",
     reference=deal,
     cases=[],
     mistakes=[],
     properties=[
-        Property(lambda fn: _whole(fn(_streams(), _N, 0)),
+        Property(lambda fn, seed: _whole(fn(_streams(seed), _N, seed)),
                  "The answer has another form than asked for: whole numbers from 0 to n - 1, in a tensor with the "
                  "shape of "
                  "`classes`.",
                  wrong=(lambda classes, n, seed: deal.reference(classes, n, seed) + 1,
                         lambda classes, n, seed: classes.clone())),
-        Property(lambda fn: _consistent(_streams(), fn(_streams(), _N, 0)),
+        Property(lambda fn, seed: _consistent(_streams(seed), fn(_streams(seed), _N, seed)),
                  "Within one stream a letter has several labels. Then nothing can be learned from its earlier "
                  "sights. Deal "
                  "one label to each letter of the stream, not to each item.",
                  wrong=(_by_stream(lambda letters, n, g: torch.randint(n, letters.shape, generator=g)),)),
-        Property(lambda fn: all(len(set(row)) == _N for row in fn(_streams(), _N, 0).tolist()),
+        Property(lambda fn, seed: all(len(set(row)) == _N for row in fn(_streams(seed), _N, seed).tolist()),
                  "In some streams two letters share a label, and another label is missing. The check draws any n "
                  "letters: 3 and 8, say, leave the same rest when divided by 5, so `% n` would give both one label. "
                  "Number the letters of each stream 0 to n - 1, then shuffle.",
                  wrong=(lambda classes, n, seed: classes % n,
                         _by_stream(lambda letters, n, g: torch.randint(n, (n,), generator=g)[_rank(letters)]))),
-        Property(lambda fn: fn(_streams(), _N, 0)[:, 0].unique().numel() > 1,
+        Property(lambda fn, seed: fn(_streams(seed), _N, seed)[:, 0].unique().numel() > 1,
                  "The first letter of every stream has the same label. You number the letters in the order in which "
                  "they "
                  "appear: then even a first sight can be named, for a new letter always gets the next number.",
                  wrong=(_by_stream(_first_come),)),
-        Property(lambda fn: len({str(fn(_streams(), _N, seed).tolist()) for seed in range(20)}) > 10,
+        Property(lambda fn, seed: len({str(fn(_streams(seed), _N, seed + i).tolist()) for i in range(20)}) > 10,
                  "Different seeds deal the same labels. In every stream, a letter's label follows from its class "
                  "number "
                  "(the smallest number gets 0, say), and a network can learn that by heart. Shuffle.",
                  wrong=(_by_stream(lambda letters, n, g: _rank(letters)),)),
-        Property(lambda fn: str(fn(_streams(), _N, 5).tolist()) == str(fn(_streams(), _N, 5).tolist()),
+        Property(lambda fn, seed: len({str(fn(_streams(seed), _N, seed).tolist()) for _ in range(2)}) == 1,
                  "The same seed deals other labels the second time. Shuffle with the generator that was made from "
                  "`seed`.",
                  wrong=(_unseeded,)),
-        Property(lambda fn: _spread(torch.stack([row[c == 8][0] for c, row in zip(
-                     _streams(choose=_SAME), fn(_streams(choose=_SAME), _N, 0))])),
+        Property(lambda fn, seed: _spread(torch.stack([row[c == 8][0] for c, row in zip(
+                     _streams(seed, 240, _SAME), fn(_streams(seed, 240, _SAME), _N, seed))])),
                  "Within one call, a letter has the same label in all streams. Shuffle for each stream anew.",
                  wrong=(_one_deal,)),
+        Property(_shuffled,
+                 "Your labels only turn round: in each stream they follow the order of the class numbers, from some "
+                 "start on (or in a few fixed orders). Whoever has seen one label then knows the others, even at first "
+                 "sights. Shuffle: `torch.randperm`.",
+                 wrong=(_by_stream(_turned),
+                        _by_stream(lambda letters, n, g: torch.where(torch.rand((), generator=g) < 0.5, 1, -1)
+                                   * _turned(letters, n, g) % n))),
     ],
     hints=[
         "The label may depend on the stream, and within it on the letter. It must not follow from the class number. "

@@ -76,9 +76,9 @@ def _with_queries(zs, ys, zq, n):
     return 10 * uq @ F.normalize(torch.stack([torch.cat([us[ys == k], uq]).mean(0) for k in range(n)]), dim=1).T
 
 
-def _alone(fn):
+def _alone(fn, seed):
     """A query's logits do not depend on the other queries."""
-    zs, ys, zq, n = _centroid_cases(torch.Generator().manual_seed(9))[1]
+    zs, ys, zq, n = _centroid_cases(torch.Generator().manual_seed(seed))[1]
     together = fn(zs, ys, zq, n)
     alone = torch.cat([fn(zs, ys, query[None], n) for query in zq])
     return bool(torch.allclose(together, alone, atol=1e-6))
@@ -184,7 +184,7 @@ def _right(name, mode, block, last):
 
 def _names_of(blocks, head_first=False):
     embed = []
-    for b in range(blocks):
+    for b in blocks:
         embed += [f"embed.blocks.{4 * b}.weight", f"embed.blocks.{4 * b}.bias"]
         embed += [f"embed.blocks.{4 * b + 1}.{part}" for part in ("weight", "bias", "running_mean", "running_var",
                                                                   "num_batches_tracked")]
@@ -192,11 +192,16 @@ def _names_of(blocks, head_first=False):
     return head + embed if head_first else embed + head
 
 
+def _trainable_cases(generator):
+    some = sorted(torch.randperm(10, generator=generator)[:5].tolist())
+    return [(names, mode) for names in (_names_of(range(4)), _names_of(range(2), True), _names_of(some))
+            for mode in ("head", "last block", "all")]
+
+
 trainable = Exercise(
     name="trainable",
     reference=trainable,
-    cases=[(_names_of(4), "head"), (_names_of(4), "last block"), (_names_of(4), "all"),
-           (_names_of(2, True), "head"), (_names_of(2, True), "last block"), (_names_of(2, True), "all")],
+    cases=_trainable_cases,
     mistakes=[
         Mistake(_chosen(lambda name, mode, block, last: block is None or mode == "all" or mode == "last block"
                         and block == last),
@@ -262,11 +267,17 @@ def rates(layers, lr, decay):
     return {name: lr / decay ** (top - i) for i, name in enumerate(layers)}
 
 
+def _rates_cases(generator):
+    blocks = ["blocks.0", "blocks.4", "blocks.8", "blocks.12", "head"]
+    lr, decay = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    return [(["a", "b", "c"], 1.0, 2.0), (blocks, 0.03, 2.6), (["only"], 0.5, 10.0), (["x", "y"], 0.1, 1.0),
+            (blocks[1:], 0.01 + lr, 1.5 + decay)]
+
+
 rates = Exercise(
     name="rates",
     reference=rates,
-    cases=[(["a", "b", "c"], 1.0, 2.0), (["blocks.0", "blocks.4", "blocks.8", "blocks.12", "head"], 0.03, 2.6),
-           (["only"], 0.5, 10.0), (["x", "y"], 0.1, 1.0)],
+    cases=_rates_cases,
     mistakes=[
         Mistake(lambda layers, lr, decay: {name: lr / decay ** i for i, name in enumerate(layers)},
                 "The wrong way round: your first layer, next to the pixels, gets the largest rate. It is the most "
@@ -352,12 +363,17 @@ def _rises_in_a_row(losses, patience):
     return best, len(losses) - 1
 
 
+def _early_stop_cases(generator):
+    falling = 1 - torch.arange(12, dtype=torch.float64) / 20 + 0.3 * torch.rand(2, 12, generator=generator, dtype=torch.float64)
+    return [([1.0, 0.8, 0.6, 0.7, 0.65, 0.66, 0.3, 0.2], 3), ([1.0, 0.9, 0.9, 0.9, 0.5], 2), ([3.0, 2.0, 1.0], 2),
+            ([1.0, 1.1, 0.9, 1.0, 0.8, 0.9, 0.7, 1.0, 1.0, 1.0, 0.1], 2), ([1.0, 0.5, 0.9, 0.8, 0.7, 0.6, 0.55], 3),
+            ([0.5, 0.6, 0.1], 1), ([2.0], 4), *[(losses, patience) for patience, losses in enumerate(falling.tolist(), 2)]]
+
+
 early_stop = Exercise(
     name="early_stop",
     reference=early_stop,
-    cases=[([1.0, 0.8, 0.6, 0.7, 0.65, 0.66, 0.3, 0.2], 3), ([1.0, 0.9, 0.9, 0.9, 0.5], 2), ([3.0, 2.0, 1.0], 2),
-           ([1.0, 1.1, 0.9, 1.0, 0.8, 0.9, 0.7, 1.0, 1.0, 1.0, 0.1], 2), ([1.0, 0.5, 0.9, 0.8, 0.7, 0.6, 0.55], 3),
-           ([0.5, 0.6, 0.1], 1), ([2.0], 4)],
+    cases=_early_stop_cases,
     mistakes=[
         Mistake(_stopping(answer=lambda best, stop, losses: (stop, stop)),
                 "You return the stop as the best: these weights are `patience` steps too old. Keep the step of the "
@@ -365,6 +381,12 @@ early_stop = Exercise(
         Mistake(_stopping(answer=lambda best, stop, losses: (losses.index(min(losses)), stop)),
                 "You look ahead: your best is the least of all losses, also of those behind the stop. Whoever has "
                 "stopped never sees them."),
+        Mistake(lambda losses, patience: (losses.index(min(losses)),
+                                          min(losses.index(min(losses)) + patience, len(losses) - 1)),
+                "You take the least of all losses first, and count `patience` from there. But training may have stopped "
+                "long before that step. Walk along the losses, and forget that there are later ones."),
+        Mistake(_stopping(answer=lambda best, stop, losses: (stop, best)),
+                "The right two numbers, in the wrong order: first the step of the least loss, then the stop."),
         Mistake(lambda losses, patience: (losses.index(min(losses)), len(losses) - 1),
                 "You never stop: all losses are looked at. Stop after `patience` steps without a new least."),
         Mistake(_stopping(patience_of=lambda p: p + 1),
@@ -413,7 +435,10 @@ def _by_val(val, test):
 
 
 def _select_cases(generator):
-    """In each case five configurations that different rules would choose, and the right one is none of the others'."""
+    """In each case five configurations that different rules would choose, and the right one is none of the others'.
+
+    Nor is it the number of the easiest task, which comes out where somebody averages over the configurations.
+    """
     cases = []
     for configs, tasks, more in ((5, 10, 14), (6, 12, 8)):
         first = int(torch.randint(configs, (1,), generator=generator))
@@ -424,7 +449,7 @@ def _select_cases(generator):
         test[lucky] += 0.3
         val[both] += 0.1
         test[both] += 0.25
-        val[single, 3] = 0.99
+        val[single, (first - 1) % configs] = 0.99
         val[worst] -= 0.1
         cases.append((val, test))
     return cases
@@ -452,6 +477,9 @@ select = Exercise(
                 "You chose the worst on validation. Accuracies: the larger the better."),
         Mistake(_selection(lambda val, test: val.max(1).values.argmax().item()),
                 "You chose the configuration with the best single task. Choose by the mean over all tasks."),
+        Mistake(_selection(lambda val, test: val.mean(0).argmax().item()),
+                "You averaged over the configurations, which leaves one mean for each task. Average over the tasks: "
+                "val.mean(1), one mean for each configuration."),
         Mistake(_selection(lambda val, test: (val.mean(1) + test.mean(1)).argmax().item()),
                 "The test scores have a part in your choice. They must not: choose by validation alone."),
         Mistake(lambda val, test: (_by_val(val, test), test[_by_val(val, test)].mean(),
@@ -554,9 +582,9 @@ def _tune_from_random(z, y, old_head, way, lr, steps):
     return start - lr * steps * start.sign()
 
 
-def _starts_at_zero(fn):
+def _starts_at_zero(fn, seed):
     """Before any step the head is zero."""
-    z, y, old_head, way, lr, _ = _tune_cases(torch.Generator().manual_seed(9))[0]
+    z, y, old_head, way, lr, _ = _tune_cases(torch.Generator().manual_seed(seed))[0]
     return bool((fn(z, y, old_head, way, lr, 0) == 0).all())
 
 
@@ -641,9 +669,9 @@ REMEDY = Quiz("A remedy against over-fitting shows a paired difference of +0.1 Â
                    "The interval reaches from -0.5 to +0.7. The sign is not decided."),
                   ("It does nothing.", False,
                    "That is not shown either: a gain or a loss of half a point would look the same on 40 tasks."),
-                  ("Here its effect is smaller than 0.7 points, and its sign is open.", True,
-                   "An interval around 0 is a result: it bounds the effect, on these tasks, with this network, at this "
-                   "setting. More tasks would narrow it."),
+                  ("Here its effect is probably smaller than 0.7 points, and its sign is open.", True,
+                   "An interval around 0 is a result: it bounds the mean over all tasks drawn like these, with this "
+                   "network, at this setting. More tasks would narrow it."),
               ])
 
 ERASED = Quiz("Why does the network that reads letters best tell hands apart badly?", [

@@ -242,7 +242,7 @@ def meta_grad(w, tasks, lr, steps, order):
 
 
 def _meta(outer=lambda w, theta, task: mse(theta, *task[2:]), inner=lambda task: task[:2], second=lambda order: order == 2,
-          sign=1, share=lambda n: 1 / n, at_start=False, most=None, carry=False, of=lambda tasks: tasks):
+          sign=1, share=lambda n: 1 / n, at_start=False, from_start=False, most=None, carry=False, of=lambda tasks: tasks):
     """A wrong meta_grad: one of its parts replaced."""
     def meta_grad(w, tasks, lr, steps, order):
         total, theta = 0, w
@@ -251,7 +251,7 @@ def _meta(outer=lambda w, theta, task: mse(theta, *task[2:]), inner=lambda task:
             for step in range(min(steps, most or steps)):
                 at = w if at_start else theta
                 g = torch.autograd.grad(mse(at, *inner(task)), at, create_graph=second(order), retain_graph=True)
-                theta = [p - sign * lr * d for p, d in zip(theta, g)]
+                theta = [p - sign * lr * d for p, d in zip(w if from_start else theta, g)]
             total = total + outer(w, theta, task) * share(len(tasks))
         return list(torch.autograd.grad(total, w, allow_unused=True))
     return meta_grad
@@ -265,6 +265,19 @@ def _meta_at_theta(w, tasks, lr, steps, order):
             theta = [p - lr * d for p, d in zip(theta, g)]
         total = mse(theta, qx, qy) / len(tasks)
     return list(torch.autograd.grad(total, theta))
+
+
+def _meta_cut(w, tasks, lr, steps, order):
+    total = 0
+    for sx, sy, qx, qy in tasks:
+        theta = w
+        for step in range(steps):
+            g = torch.autograd.grad(mse(theta, sx, sy), theta, create_graph=order == 2)
+            theta = [p - lr * d for p, d in zip(theta, g)]
+            if order == 1:
+                theta = [p.detach().requires_grad_() for p in theta]
+        total = total + mse(theta, qx, qy) / len(tasks)
+    return list(torch.autograd.grad(total, w))
 
 
 def _meta_grad_cases(generator):
@@ -309,6 +322,12 @@ meta_grad = Exercise(
         Mistake(_meta(at_start=True),
                 "With more than one step, each must take its gradient at the theta of that step. Yours is always taken "
                 "at w."),
+        Mistake(_meta(from_start=True),
+                "Right with one step. With more, each of yours starts again from w, and only the last one counts. Let the "
+                "next step go on from theta."),
+        Mistake(_meta_cut,
+                "Order 2 is right. Order 1 stops with an error: most likely theta no longer hangs on w. Only the gradient "
+                "is a constant there. Cut its graph, not theta's."),
         Mistake(_meta(most=1), "You take one inner step, however many were asked for."),
         Mistake(_meta(sign=-1), "The inner steps go uphill: theta is p minus lr times its gradient."),
         Mistake(_meta(of=lambda tasks: tasks[-1:], share=lambda n: 1), "Only the last task counts: add up over all of them."),
@@ -546,6 +565,13 @@ def _update(gradient):
     return update
 
 
+def _update_each_task(w, tasks, lr, outer_lr):
+    for task in tasks:
+        w = [p.detach().requires_grad_() for p in w]
+        w = [p - outer_lr * d for p, d in zip(w, _meta_grad(w, [task], lr, 1, 2))]
+    return w
+
+
 def _update_in_place(w, tasks, lr, outer_lr):
     for p, d in zip(w, _meta_grad(w, tasks, lr, 1, 2)):
         p.data -= outer_lr * d
@@ -586,6 +612,9 @@ update = Exercise(
                 "gradient does not see the inner step (first order)."),
         Mistake(_update(lambda w, tasks, lr: _meta_grad(w, tasks, lr, 0, 2)),
                 "Nothing adapts any more: the query loss is taken at w itself. That is joint training."),
+        Mistake(_update_each_task,
+                "Each task has its own weights now. But you take an outer step after each task, so that the next one meets "
+                "another start. Collect the mean over all tasks first, then take one outer step."),
         Mistake(_update_in_place,
                 "Right numbers, but the caller's weights were changed in place: return new tensors."),
     ],

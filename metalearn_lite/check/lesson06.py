@@ -430,41 +430,49 @@ def _two(answer):
     return None, None
 
 
-def _has_form(fn):
-    W, b = _two(fn(_CORNERS[0]))
-    return W is not None and W.shape == _CORNERS[0].shape and b.shape == _CORNERS[0].shape[:1]
+def _has_form(fn, seed):
+    c = _corners(seed)[0]
+    W, b = _two(fn(c))
+    return W is not None and W.shape == c.shape and b.shape == c.shape[:1]
 
 
-def _b_has_no_features(fn):
-    W, b = _two(fn(_CORNERS[0]))
-    return b is None or b.shape != _CORNERS[0].shape
+def _b_has_no_features(fn, seed):
+    c = _corners(seed)[0]
+    W, b = _two(fn(c))
+    return b is None or b.shape != c.shape
 
 
-def _w_has_a_row_for_each_class(fn):
-    W, b = _two(fn(_CORNERS[0]))
-    return W is None or W.shape != _CORNERS[0].T.shape
+def _w_has_a_row_for_each_class(fn, seed):
+    c = _corners(seed)[0]
+    W, b = _two(fn(c))
+    return W is None or W.shape != c.T.shape
 
 
-_CORNERS = [scale * torch.randn(n, d, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+def _corners(seed):
+    """Three sets of prototypes (n, d), with n and d unequal."""
+    generator = torch.Generator().manual_seed(seed)
+    return [scale * torch.randn(n, d, generator=generator, dtype=torch.float64)
             for n, d, scale in ((5, 4, 1), (2, 3, 0.7), (3, 7, 0.5))]
-_POINTS = [0.5 * torch.randn(20, c.shape[1], generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-           for c in _CORNERS]
 
 
-def _probabilities(fn):
+def _probabilities(fn, seed):
     """What the head makes of 20 points, for each set of prototypes: unlike W and b, this has one right answer only."""
-    answers = [fn(c) for c in _CORNERS]
-    return [(z @ W.to(z.dtype).T + b.to(z.dtype)).softmax(1) for z, (W, b) in zip(_POINTS, answers)]
+    generator, found = torch.Generator().manual_seed(seed + 1), []
+    for c in _corners(seed):
+        z = 0.5 * torch.randn(20, c.shape[1], generator=generator, dtype=torch.float64)
+        W, b = fn(c)
+        found.append((z @ W.to(z.dtype).T + b.to(z.dtype)).softmax(1))
+    return found
 
 
-def _alike(fn, rule):
-    found = _probabilities(fn)
-    return all(torch.allclose(p, q, rtol=0, atol=1e-5) for p, q in zip(found, _probabilities(rule)))
+def _alike(fn, rule, seed):
+    pairs = zip(_probabilities(fn, seed), _probabilities(rule, seed))
+    return all(torch.allclose(p, q, rtol=0, atol=1e-5) for p, q in pairs)
 
 
 def _never(rule, message):
     """A Property: its probabilities are not those of a known mistake."""
-    return Property(lambda fn: not _alike(fn, rule), message, wrong=(rule,))
+    return Property(lambda fn, seed: not _alike(fn, rule, seed), message, wrong=(rule,))
 
 
 proto_linear = Exercise(
@@ -499,7 +507,7 @@ proto_linear = Exercise(
                "The sign of W: minus times minus. The logit -‖z - c‖² holds +2 c·z."),
         _never(lambda c: (2 * c, -(c ** 2).mean(1)),
                "Your bias is a mean over the features. ‖c‖² is their sum."),
-        Property(lambda fn: _alike(fn, proto_linear.reference),
+        Property(lambda fn, seed: _alike(fn, proto_linear.reference, seed),
                  "softmax(W z + b) is not the prototypical network's for points z drawn at random. Multiply the square "
                  "out once more: what stands with z, and what stands with c alone?",
                  wrong=(lambda c: (3 * c, -(c ** 2).sum(1)),)),
@@ -569,20 +577,30 @@ def _partners_in_place(a, classes, drawings, seed):
     return a
 
 
+def _partners_by_classes(most):
+    """A wrong repair: the listing's line for the classes, copied for the drawings; most(classes, drawings) is mended."""
+    def partners(a, classes, drawings, seed):
+        generator, b = torch.Generator().manual_seed(seed), a.clone()
+        b[1::2, 0] = (b[1::2, 0] + torch.randint(1, classes, (len(a) // 2,), generator=generator)) % classes
+        b[:, 1] = (b[:, 1] + torch.randint(1, most(classes, drawings), (len(a),), generator=generator)) % classes
+        return b
+    return partners
+
+
 def _firsts(n, classes, drawings, seed):
     g = torch.Generator().manual_seed(seed)
     return torch.stack([torch.randint(classes, (n,), generator=g), torch.randint(drawings, (n,), generator=g)], 1)
 
 
-def _never_itself(fn):
-    a = _firsts(400, 5, 4, 0)
-    b = fn(a, 5, 4, 1)
+def _never_itself(fn, seed):
+    a = _firsts(400, 5, 4, seed)
+    b = fn(a, 5, 4, seed + 1)
     return bool((b[0::2, 0] == a[0::2, 0]).all()) and bool((b[0::2, 1] != a[0::2, 1]).all())
 
 
-def _never_the_same_hand(fn):
-    a = _firsts(400, 5, 4, 0)
-    return bool((fn(a, 5, 4, 1)[1::2, 1] != a[1::2, 1]).all())
+def _never_the_same_hand(fn, seed):
+    a = _firsts(400, 5, 4, seed)
+    return bool((fn(a, 5, 4, seed + 1)[1::2, 1] != a[1::2, 1]).all())
 
 
 def _any_in_odd_rows(generator, n, drawings, old):
@@ -591,24 +609,28 @@ def _any_in_odd_rows(generator, n, drawings, old):
     return found
 
 
-def _seed_decides(fn):
-    a = _firsts(400, 5, 4, 7)
-    return torch.equal(fn(a, 5, 4, 8), fn(a, 5, 4, 8))
+def _seed_decides(fn, seed):
+    a = _firsts(400, 5, 4, seed)
+    return torch.equal(fn(a, 5, 4, seed + 1), fn(a, 5, 4, seed + 1))
 
 
-def _never_one_class(fn):
-    a = _firsts(400, 5, 4, 2)
-    return bool((fn(a, 5, 4, 3)[1::2, 0] != a[1::2, 0]).all())
+def _never_one_class(fn, seed):
+    a = _firsts(400, 5, 4, seed)
+    return bool((fn(a, 5, 4, seed + 1)[1::2, 0] != a[1::2, 0]).all())
 
 
-def _every_partner(fn):
-    a = _firsts(800, 5, 4, 4)
-    b = fn(a, 5, 4, 5)
+def _all_exist(fn, seed):
+    b = fn(_firsts(400, 5, 4, seed), 5, 4, seed + 1)
+    return bool((b >= 0).all() and (b < torch.tensor([5, 4])).all())
+
+
+def _every_partner(fn, seed):
+    a = _firsts(800, 5, 4, seed)
+    b = fn(a, 5, 4, seed + 1)
     steps = {((y - x) % 4).item() for x, y in zip(a[:, 1], b[:, 1])}
     jumps = {((y - x) % 5).item() for x, y in zip(a[1::2, 0], b[1::2, 0])}
-    other = fn(a, 5, 4, 6)
-    inside = bool((b >= 0).all() and (b < torch.tensor([5, 4])).all())
-    return inside and steps >= {1, 2, 3} and jumps == {1, 2, 3, 4} and not torch.equal(b, other)
+    other = fn(a, 5, 4, seed + 2)
+    return steps >= {1, 2, 3} and jumps == {1, 2, 3, 4} and not torch.equal(b, other)
 
 
 partners = Exercise(
@@ -642,6 +664,11 @@ partners = Exercise(
         Property(_never_one_class,
                  "Some pairs in the odd rows are of one class: a class drawn from all numbers may be the same again.",
                  wrong=(_partners(_another, other=lambda g, k, n, c: torch.randint(n, (k,), generator=g)),)),
+        Property(_all_exist,
+                 "Some of your partners do not exist: a class is below `classes`, a drawing below `drawings`. Take the "
+                 "remainder after division by the number that belongs to the column.",
+                 wrong=(_partners_by_classes(lambda classes, drawings: drawings),
+                        _partners_by_classes(lambda classes, drawings: classes))),
         Property(_every_partner,
                  "Every other drawing should come as a partner at some time, by chance. Yours come by a fixed rule.",
                  wrong=(_partners(lambda g, n, drawings, old: (old + 1) % drawings),)),

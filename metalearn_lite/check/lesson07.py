@@ -190,6 +190,8 @@ task_net = Exercise(
         Mistake(_task_net(lambda x, W, b: x @ W + b[:, None]),
                 "You multiply by W where it has to be the transpose: W is (B, out, in), and x ends in `in`. `W.mT` "
                 "exchanges the last two dimensions."),
+        Mistake(_task_net(lambda x, W, b: x @ W.permute(2, 1, 0) + b[:, None]),
+                "`W.T` turns all three dimensions round, the tasks as well. `W.mT` exchanges the last two only."),
         Mistake(_task_net(lambda x, W, b: x @ W.mT + b[:, :, None]),
                 "The bias runs along the queries instead of the outputs: it has to be (B, 1, out), so the new "
                 "dimension belongs in the middle."),
@@ -237,8 +239,9 @@ def _encode_set_cases(generator):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     twice = draw(2, 3, 4)
-    masks = [[[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], [[0, 1, 1, 0], [1, 0, 1, 1], [1, 1, 1, 0]], [[1] * 6, [1] * 5 + [0]]]
-    sets = [draw(2, 5, 3), draw(3, 4, 4), torch.cat([twice, twice], 1)]
+    masks = [[[1, 1, 0, 0, 0], [1, 1, 1, 1, 0]], [[0, 1, 1, 0], [1, 0, 1, 1], [1, 1, 1, 0]], [[1] * 6, [1] * 5 + [0]],
+             [[1, 1, 0], [1, 0, 0], [1, 1, 1]]]  # the last: B = S = E, where a missing dimension goes unnoticed
+    sets = [draw(2, 5, 3), draw(3, 4, 4), torch.cat([twice, twice], 1), draw(3, 3, 3)]
     return [(h.requires_grad_(), torch.tensor(mask, dtype=torch.float64)) for h, mask in zip(sets, masks)]
 
 
@@ -267,12 +270,27 @@ encode_set = Exercise(
                 "You divide by the right number, but the padding is still in the sum: multiply by the mask first."),
         Mistake(lambda h, mask: (h * mask[..., None]).sum(1) / mask.sum(),
                 "You divide by the number of points of all tasks together. Each task has its own number."),
+        Mistake(lambda h, mask: (h * mask[..., None]).sum(1) / mask.sum(1),
+                "(B, E) divided by (B,): PyTorch lines the tasks' numbers of points up with the features. Make the "
+                "number (B, 1): `keepdim=True`."),
+        Mistake(lambda h, mask: (h * mask).sum(1) / mask.sum(1, keepdim=True),
+                "(B, S, E) times (B, S): PyTorch lines shapes up from the right, so the points of the mask meet the "
+                "features of h. Give the mask a last dimension: (B, S, 1)."),
+        Mistake(lambda h, mask: (h * mask).sum(1) / mask.sum(1),
+                "PyTorch lines shapes up from the right. So the mask has to be (B, S, 1) beside h, and the number of "
+                "points (B, 1) beside the sum."),
+        Mistake(lambda h, mask: (h * mask).sum(1),
+                "A sum is not yet a mean. And before that: (B, S, E) times (B, S) lines the points of the mask up with "
+                "the features of h. Give the mask a last dimension: (B, S, 1)."),
         Mistake(lambda h, mask: h[:, -1],
                 "You take the last place of each set: that depends on the order, and it may be padding."),
         Mistake(_last_present, "You take the last point that is there: that depends on the order of the points."),
         Mistake(_maximum,
                 "That is the largest value over the points: order and copies do not matter to it, but the mean "
                 "was asked for."),
+        Mistake(lambda h, mask: (h * mask[..., None]).amax(1),
+                "That is the largest value, with the zeros of the padding among them. The mean over the points was "
+                "asked for."),
         Mistake(lambda h, mask: encode_set.reference(h, mask).detach(),
                 "The right mean, but no path leads from it back to h: something cuts it (`.detach()`, `.item()`, "
                 "`.data`, a new tensor made of numbers). The encoder would get no gradient, and learn nothing."),
@@ -319,6 +337,8 @@ film = Exercise(
                 "gamma and beta have changed places: gamma scales, beta shifts."),
         Mistake(lambda h, gamma, beta: (1 + gamma[:, None]) * h + beta[:, None],
                 "You added 1 to gamma. What comes in here is gamma itself: the library adds the 1 before."),
+        Mistake(lambda h, gamma, beta: torch.relu(gamma[:, None] * h + beta[:, None]),
+                "Scale and shift only: the ReLU that follows is the base network's."),
         Mistake(lambda h, gamma, beta: gamma[0] * h + beta[0], "All tasks get the scale and the shift of task 0."),
         Mistake(lambda h, gamma, beta: gamma[:, None] * h, "The shift beta is not in it."),
         Mistake(lambda h, gamma, beta: h + beta[:, None], "The scale gamma is not in it."),
@@ -358,13 +378,13 @@ def _feed_listing(meta, own, sx, sy, qx):
     return (hidden * w2).sum(-1, keepdim=True) + b2, theta
 
 
-def _feed(weights, after=lambda answers, theta: answers, pool=lambda h: h.mean(1)):
-    """A wrong repair: weights(theta (B, P), own) -> the four weights; what becomes of the answers; the pooling."""
+def _feed(weights, after=lambda answers, theta: answers, pool=lambda h: h.mean(1), between=torch.relu):
+    """A wrong repair: weights(theta (B, P), own) -> the four weights; what becomes of the answers; pooling, ReLU."""
     def feed(meta, own, sx, sy, qx):
         V, G = meta
         theta = pool(torch.tanh(torch.cat([sx, sy], -1) @ V.mT)) @ G.mT
         w1, b1, w2, b2 = weights(theta, own)
-        return after((torch.relu(qx * w1 + b1) * w2).sum(-1, keepdim=True) + b2, theta)
+        return after((between(qx * w1 + b1) * w2).sum(-1, keepdim=True) + b2, theta)
     return feed
 
 
@@ -378,12 +398,17 @@ def _in_another_order(theta, own):
     return w1, b1, w2, b2
 
 
+def _bias_first(theta, own):
+    b1, w1, w2, b2 = _parts(theta, own)
+    return w1, b1, w2, b2
+
+
 def _feed_cases(generator):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     cases = []
-    for B, S, Q, E, H in ((2, 4, 3, 5, 6), (3, 2, 5, 4, 3)):
+    for B, S, Q, E, H in ((2, 4, 3, 5, 6), (3, 2, 5, 4, 3), (3, 4, 3, 4, 5)):
         meta = [draw(E, 2).requires_grad_(), draw(3 * H + 1, E).requires_grad_()]
         own = [draw(H), draw(H), draw(H), draw(1)]
         cases.append((meta, own, draw(B, S, 1), draw(B, S, 1), draw(B, Q, 1)))
@@ -416,6 +441,14 @@ feed = Exercise(
         Mistake(_feed(_in_another_order),
                 "The answers come from theta now. But the order of the parts is another one: it is w1, b1, w2, "
                 "b2, as in `own`."),
+        Mistake(_feed(_bias_first),
+                "The answers come from theta now. But its first numbers are w1, and b1 follows: you have them the "
+                "other way round."),
+        Mistake(_feed(lambda theta, own: theta.split([len(p) for p in own], 1)),
+                "The answers come from theta now. But (B, H) beside (B, Q, 1): PyTorch lines the tasks of theta up "
+                "with the queries. Cut `theta[:, None]`, so that each part is (B, 1, H)."),
+        Mistake(_feed(_parts, between=lambda z: z),
+                "The answers come from theta now. But the ReLU is gone: leave that line as it was."),
         Mistake(_feed(_parts, pool=lambda h: h.sum(1)),
                 "The answers come from theta now. But you changed the mean over the points into a sum: leave that "
                 "line as it was."),

@@ -208,10 +208,16 @@ def conv_size(size, kernel, stride, padding):
     return (size + 2 * padding - kernel) // stride + 1
 
 
+def _conv_size_cases(generator):
+    cases = [(28, 3, 1, 0), (28, 3, 1, 1), (28, 2, 2, 0), (7, 2, 2, 0), (28, 3, 2, 1), (28, 5, 1, 0), (11, 4, 3, 2)]
+    sizes = torch.randint(12, 64, (4,), generator=generator).tolist()
+    return cases + [(size, *others) for size, others in zip(sizes, ((3, 1, 1), (2, 2, 0), (5, 1, 2), (3, 1, 0)))]
+
+
 conv_size = Exercise(
     name="conv_size",
     reference=conv_size,
-    cases=[(28, 3, 1, 0), (28, 3, 1, 1), (28, 2, 2, 0), (7, 2, 2, 0), (28, 3, 2, 1), (28, 5, 1, 0), (11, 4, 3, 2)],
+    cases=_conv_size_cases,
     mistakes=[
         Mistake(lambda size, kernel, stride, padding: (size + padding - kernel) // stride + 1,
                 "You count the padding once. Zeros are put on both sides: the row becomes size + 2 · padding long."),

@@ -22,25 +22,31 @@ def relabel_cases(generator):
 def is_episode(support, queries, ids, per_class, way, shot, query):
     """Whether these are pairs (class, image): the right numbers of each class, and no image twice."""
     pairs = [tuple(pair) for pair in [*support, *queries]]
-    right = len(set(pairs)) == len(pairs) and all(c in ids and 0 <= i < per_class for c, i in pairs)
+    right = len(set(pairs)) == len(pairs) and all(c in ids and i in range(per_class) for c, i in pairs)
     for part, count in ((support, shot), (queries, query)):
         classes = [c for c, _ in part]
         right = right and len(set(classes)) == way and all(classes.count(c) == count for c in classes)
     return right and {c for c, _ in support} == {c for c, _ in queries}
 
 
-def episodes_of_other_sizes(draw_episode):
-    sizes = (([3, 90, 41, 7, 12], 5, 2, 3, 1), ([5, 4, 3], 4, 3, 1, 3), ([8], 2, 1, 1, 1),
-             (list(range(60)), 20, 20, 5, 15))
-    return all(is_episode(*draw_episode(list(ids), per_class, way, shot, query, seed), ids, per_class, way, shot, query)
-               for ids, per_class, way, shot, query in sizes for seed in range(10))
+def episodes_of_other_sizes(draw_episode, seed):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [([3, 90, 41, 7, 12], 5, 2, 3, 1), ([5, 4, 3], 4, 3, 1, 3), ([8], 2, 1, 1, 1),
+             (list(range(60)), 20, 20, 5, 15)]
+    for _ in range(4):
+        shot, query, way, more = (1 + torch.randint(6, (4,), generator=generator)).tolist()
+        ids = torch.randperm(1264, generator=generator)[:way + more].tolist()
+        sizes.append((ids, shot + query + more, way, shot, query))
+    return all(is_episode(*draw_episode(list(ids), per_class, way, shot, query, each), ids, per_class, way, shot, query)
+               for ids, per_class, way, shot, query in sizes for each in range(seed, seed + 10))
 
 
-def splits_of_other_sizes(split_groups):
-    groups = [4, 4, -1, 7, 7, 7, 0, 12, 12, 3, -1, 4]
+def splits_of_other_sizes(split_groups, seed):
+    names = [-1, 0, *(3 + torch.randperm(90, generator=torch.Generator().manual_seed(seed))[:4]).tolist()]
+    groups = [names[i] for i in (2, 2, 0, 3, 3, 3, 1, 4, 4, 5, 0, 2)]
     for n_val, n_test in ((0, 2), (2, 0), (2, 4), (0, 0), (1, 1)):
-        for seed in range(10):
-            parts = [list(part) for part in split_groups(list(groups), n_val, n_test, seed)]
+        for each in range(seed, seed + 10):
+            parts = [list(part) for part in split_groups(list(groups), n_val, n_test, each)]
             numbers = [len({groups[c] for c in part}) for part in parts]
             if sorted(sum(parts, [])) != list(range(len(groups))) or numbers != [6 - n_val - n_test, n_val, n_test]:
                 return False
@@ -57,13 +63,14 @@ def nearest_cases(generator):
     return cases
 
 
-def tasks_of_other_sizes(draw_tasks):
-    for classes, way, tasks in ((8, 8, 3), (2, 1, 5), (500, 20, 10), (5, 3, 1)):
-        drawn = [list(task) for task in draw_tasks(classes, way, tasks, 3)]
+def tasks_of_other_sizes(draw_tasks, seed):
+    more, few, some = (1 + torch.randint(40, (3,), generator=torch.Generator().manual_seed(seed))).tolist()
+    for classes, way, tasks in ((8, 8, 3), (2, 1, 5), (500, 20, 10), (5, 3, 1), (few + more, few, some)):
+        drawn = [list(task) for task in draw_tasks(classes, way, tasks, seed)]
         right = [len(set(task)) == len(task) == way and set(task) <= set(range(classes)) for task in drawn]
         if len(drawn) != tasks or not all(right):
             return False
-    return len({c for task in draw_tasks(500, 20, 200, 4) for c in task}) > 400
+    return len({c for task in draw_tasks(500, 20, 200, seed) for c in task}) > 400
 
 
 PARTS = (

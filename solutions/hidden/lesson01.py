@@ -33,9 +33,11 @@ def momentum_cases(generator):
     return [*still, (*place(), 0.2, 0.9, True), (*place(2, 3, 2), 0.01, 0.99, False), (w, v, 1e4 * g, 0.1, 0.5, True)]
 
 
-def batches_of_other_sizes(minibatches):
-    for n, size in ((1, 1), (1, 5), (9, 4), (6, 1), (64, 64), (1001, 100)):
-        batches = [torch.as_tensor(batch).tolist() for batch in minibatches(n, size, 7)]
+def batches_of_other_sizes(minibatches, seed):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randint(1, 400, (2,), generator=generator).tolist() for _ in range(6)]
+    for n, size in [(1, 1), (1, 5), (9, 4), (6, 1), (64, 64), (1001, 100), *drawn]:
+        batches = [torch.as_tensor(batch).tolist() for batch in minibatches(n, size, seed)]
         wanted = [n % size] * (n % size > 0) + [size] * (n // size)
         if sorted(sum(batches, [])) != list(range(n)) or sorted(map(len, batches)) != wanted:
             return False

@@ -48,16 +48,17 @@ def lru_write_cases(generator):
             (draw(generator, 2, 1), draw(generator, 2, 1), draw(generator, 2))]
 
 
-def dealt_elsewhere(deal):
+def dealt_elsewhere(deal, seed):
     """Other letters, numbers of letters and of sights."""
-    generator = torch.Generator().manual_seed(5)
-    for n, sights, streams in ((1, 3, 2), (2, 1, 20), (7, 2, 20), (5, 10, 5)):
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [(1 + torch.randint(12, (3,), generator=generator)).tolist() for _ in range(3)]
+    for n, sights, streams in [(1, 3, 2), (2, 1, 20), (7, 2, 20), (5, 10, 5), *drawn]:
         rows = []
         for _ in range(streams):
             letters = torch.randperm(1264, generator=generator)[:n].repeat(sights)
             rows.append(letters[torch.randperm(len(letters), generator=generator)])
         classes = torch.stack(rows)
-        labels = torch.as_tensor(deal(classes.clone(), n, 3))
+        labels = torch.as_tensor(deal(classes.clone(), n, seed))
         if labels.shape != classes.shape:
             return False
         for letters, given in zip(classes.tolist(), labels.tolist()):

@@ -98,11 +98,22 @@ def meta_lr_2(train_tasks, test_tasks, steps):
     return [lr, torch.tensor(_mean_end(test_tasks, lr.item(), steps))]
 
 
+def meta_lr_3(train_tasks, test_tasks, steps):
+    """The outer loop of the lesson's section 6: thirty updates from 0.2."""
+    log_lr, m, v = torch.tensor(0.2, dtype=torch.float64).log(), torch.zeros(()), torch.zeros(())
+    for t in range(1, 31):
+        lr = log_lr.exp().item()
+        h = sum(lr_hypergrad(A, b, w, lr, steps) for A, b, w in train_tasks) / len(train_tasks)
+        log_lr, m, v = adam(log_lr, lr * h, m, v, t, 0.2, 0.7, 0.9, 1e-8)
+    lr = log_lr.exp().item()
+    return lr, _mean_end(test_tasks, lr, steps)
+
+
 ALTERNATIVES = {
     "rmsprop": [rmsprop, rmsprop_2],
     "adam": [adam, adam_2],
     "hvp": [hvp, hvp_2],
     "lr_hypergrad": [lr_hypergrad, lr_hypergrad_2],
     "meta_step": [meta_step, meta_step_2],
-    "meta_lr": [meta_lr, meta_lr_2],
+    "meta_lr": [meta_lr, meta_lr_2, meta_lr_3],
 }
