@@ -1,6 +1,9 @@
 """metalearn_lite.grade.release: a class gets everything that it needs to work, and no answer."""
 
+import csv
+import functools
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -11,15 +14,18 @@ import nbformat
 import pytest
 import torch
 
+from metalearn_lite.grade import box, files, submissions
 from metalearn_lite.grade.parts import load
 from metalearn_lite.grade.release import LEFT_OUT, release, sources, tool
 from test_links import broken
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The example of docs/teaching.md: what a teacher reads there is what is tested here.
-VARIANT, HIDDEN = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8"),
-                             flags=re.MULTILINE | re.DOTALL)
+# The examples of docs/teaching.md: what a teacher reads there is what is tested here.
+GUIDE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+MOODLE, VARIANT, HIDDEN = re.findall(r"^```python\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)
+CANVAS = re.search(r"^```sh\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)[1]
+REPLACING = VARIANT.replace("# # Variant of week 5", "# # 05 MAML")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +41,9 @@ def varied(tmp_path_factory):
     private = folder / "private"
     (private / "solutions").mkdir(parents=True)
     (private / "hidden").mkdir()
-    (private / "solutions" / "05_maml.py").write_text(VARIANT)
-    (private / "solutions" / "15_extra.py").write_text(VARIANT.replace("# 05 MAML", "# 15 An extra"))
-    (private / "hidden" / "lesson05.py").write_text(HIDDEN)
+    (private / "solutions" / "05_maml.py").write_text(REPLACING)
+    (private / "solutions" / "15_variant.py").write_text(VARIANT)
+    (private / "hidden" / "lesson15.py").write_text(HIDDEN)
     (private / "roster.csv").write_text("student,name\n17,Somebody Private\n")
     release(folder / "out", private)
     return private, folder / "out"
@@ -127,9 +133,16 @@ def test_its_readme_leads_nowhere_outside_it(released):
     assert broken(out / "README.md", out) == []
     text = (out / "README.md").read_text()
     assert "solutions/" not in text and "make test" not in text and "CONTRIBUTING" not in text
-    assert "### " not in text and "--wheels DIR" in text
+    assert "### " not in text and "--wheels DIR" in text and "ORG/REPO" not in text
+    assert text.endswith("(metalearn_lite/data/files/OFL-1.1.txt). To cite: [CITATION.cff](CITATION.cff).\n")
     for path in sorted((out / "lessons").glob("*.ipynb")):
         assert broken(path, out) == []
+
+
+def test_its_makefile_has_what_works_in_it(released):
+    text = (released[0] / "Makefile").read_text()
+    assert re.findall(r"^([a-z]+):", text, re.MULTILINE) == ["lab", "reset"] and ".PHONY: lab reset\n" in text
+    assert all(line in (ROOT / "Makefile").read_text() for line in text.split("\n") if not line.startswith(".PHONY"))
 
 
 def test_start_works_in_it(released, tmp_path):
@@ -166,13 +179,13 @@ def test_its_library_stands_alone(released):
 def test_a_variant_takes_the_place_of_a_lesson_and_another_stands_beside(varied):
     _, out = varied
     held = dict(texts(out / "lessons"))
-    for name in ("05_maml.py", "05_maml.ipynb", "15_extra.py", "15_extra.ipynb"):
+    for name in ("05_maml.py", "05_maml.ipynb", "15_variant.py", "15_variant.ipynb"):
         assert "def decayed_step(w, grad, lr, decay):\n    return ...      # shape of w" in held[name]
         assert "should be 0.9 twice" in held[name]
-    assert "This term's variant." in held["05_maml.ipynb"] and held["05_maml.ipynb"].startswith("# 05 MAML\n")
+    assert "Write `decayed_step`" in held["05_maml.ipynb"] and held["05_maml.ipynb"].startswith("# 05 MAML\n")
     assert held["04_transfer_learning.py"] == (ROOT / "lessons" / "04_transfer_learning.py").read_text()
     assert "[05 MAML](lessons/05_maml.ipynb)" in (out / "README.md").read_text()
-    assert "[15 An extra](lessons/15_extra.ipynb)" in (out / "README.md").read_text()
+    assert "[Variant of week 5](lessons/15_variant.ipynb)" in (out / "README.md").read_text()
 
 
 def test_nothing_else_of_the_private_folder_is_in_the_release(varied):
@@ -186,7 +199,7 @@ def test_nothing_else_of_the_private_folder_is_in_the_release(varied):
 def test_the_variant_is_what_the_hidden_file_asks(varied):
     """The released stub is open, the private answer right, a known mistake named: by the grader's own parts."""
     private, out = varied
-    hidden = load("lesson05", private)
+    hidden = load("lesson15", private)
     assert hidden.exercises == {"decayed_step": 3}
     exercise = hidden.parts[0].asked()
 
@@ -195,7 +208,7 @@ def test_the_variant_is_what_the_hidden_file_asks(varied):
         exec(compile(source, "cell", "exec"), space)
         return space["decayed_step"]
 
-    cells = [cell.source for cell in nbformat.read(out / "lessons" / "05_maml.ipynb", as_version=4).cells]
+    cells = [cell.source for cell in nbformat.read(out / "lessons" / "15_variant.ipynb", as_version=4).cells]
     stub = next(cell for cell in cells if cell.startswith("def decayed_step"))
     assert exercise.verdict(written(stub), seed=7).status == "open"
     answer = VARIANT.split('tags=["exercise"]\n')[1].split("# %%")[0]
@@ -255,6 +268,14 @@ def test_a_variant_that_is_no_lesson_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_further_lesson_has_a_title_of_its_own(tmp_path):
+    (tmp_path / "private" / "solutions").mkdir(parents=True)
+    (tmp_path / "private" / "solutions" / "15_variant.py").write_text(REPLACING)
+    with pytest.raises(ValueError, match="15_variant.py has the title of 05_maml, '05 MAML', and would be taken for it"):
+        release(tmp_path / "out", tmp_path / "private")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_answer_that_would_be_left_in_a_lesson_is_found(tmp_path, monkeypatch):
     """The tool's search is made on what is released: with a stripper that strips nothing, there is no release."""
     broken_tool = tool()
@@ -265,6 +286,127 @@ def test_an_answer_that_would_be_left_in_a_lesson_is_found(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="holds a marker|holds a line of an answer"):
         release(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------ the guide
+
+
+def write_table(path, rows):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+@pytest.fixture
+def moodle(tmp_path):
+    """moodle(*arguments) runs the guide's script on a worksheet and a roster of two, and on what they handed in."""
+    (tmp_path / "moodle.py").write_text(MOODLE, encoding="utf-8")
+    head = ["Identifier", "Full name", "Email address", "Status", "Grade", "Maximum Grade", "Last modified (grade)"]
+    people = [("Participant 657831", "Jane Doe", "Jane@School.org"), ("Participant 657840", "Zoë, Ng", "zoe@school.org")]
+    write_table(tmp_path / "worksheet05.csv", [head, *((*person, "Submitted", "", "15", "-") for person in people)])
+    write_table(tmp_path / "roster.csv", [["student", "email"], ["s17", "jane@school.org"], ["s18", " zoe@school.org"]])
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, "moodle.py", *arguments], cwd=tmp_path, capture_output=True, text=True)
+    return run
+
+
+def test_the_moodle_script_gives_folders_the_rosters_numbers(moodle, tmp_path):
+    for name in ("Jane Doe_657831_assignsubmission_file", "Zoë, Ng_657840_assignsubmission_file_",  # new, old Moodle
+                 "Zoë, Ng_657840_assignsubmission_onlinetext"):
+        (tmp_path / "submissions05" / name).mkdir(parents=True)
+    (tmp_path / "submissions05" / "Jane Doe_657831_assignsubmission_file" / "05_maml.ipynb").write_text("mine")
+    done = moodle("names", "worksheet05.csv", "roster.csv", "submissions05")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1 and "take it away" in done.stdout, done.stderr
+    assert {path.name for path in (tmp_path / "submissions05").iterdir()} == {
+        "s17", "s18", "Zoë, Ng_657840_assignsubmission_onlinetext"}
+    assert (tmp_path / "submissions05" / "s17" / "05_maml.ipynb").read_text() == "mine"
+
+
+def test_the_moodle_script_fills_the_worksheet_and_lays_the_pages_ready(moodle, tmp_path):
+    (tmp_path / "grades" / "pages").mkdir(parents=True)
+    (tmp_path / "grades" / "pages" / "s17.html").write_text("the page of s17")
+    write_table(tmp_path / "grades" / "grades.csv", [["student", "total", "max"], ["s17", "11", "15"], ["s18", "", "15"]])
+    done = moodle("marks", "worksheet05.csv", "roster.csv", "grades", "moodle05")
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "moodle05" / "worksheet.csv", encoding="utf-8", newline="") as file:
+        filled = list(csv.DictReader(file))
+    assert [row["Grade"] for row in filled] == ["11", ""] and filled[1]["Full name"] == "Zoë, Ng"
+    pages = {path.relative_to(tmp_path / "moodle05" / "pages").as_posix(): path.read_text()
+             for path in (tmp_path / "moodle05" / "pages").rglob("*.html")}
+    assert pages == {"page_657831_assignsubmission_file_/marks.html": "the page of s17"}
+
+
+def test_the_moodle_script_stops_at_a_stranger_without_a_name(moodle, tmp_path):
+    write_table(tmp_path / "roster.csv", [["student", "email"], ["s17", "jane@school.org"]])
+    done = moodle("names", "worksheet05.csv", "roster.csv", "submissions05")
+    assert done.returncode != 0 and "657840" in done.stderr and "zoe" not in done.stderr.lower()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a loop of a shell")
+def test_the_canvas_loop_gives_files_their_ids(tmp_path):
+    (tmp_path / "submissions").mkdir()
+    for name in ("smithbob_340934_208490284_05_maml.ipynb", "ngzoe_LATE_340935_208490285_05_maml-1.ipynb",
+                 "o_hara2_340936_208490286_my work_12_34_.py", "kept.txt"):
+        (tmp_path / "submissions" / name).write_text(name)
+    subprocess.run(["sh", "-c", CANVAS], cwd=tmp_path, check=True)
+    assert {path.relative_to(tmp_path / "submissions").as_posix() for path in (tmp_path / "submissions").rglob("*.*")} == {
+        "340934/05_maml.ipynb", "340935/05_maml-1.ipynb", "340936/my work_12_34_.py", "kept.txt"}
+
+
+def test_the_guide_states_the_graders_limits():
+    for words in (f"{box.SECONDS:.0f} seconds for each of its\nparts", f"and {box.MEMORY // 2**30} GB",
+                  f"{files.LARGEST // 10**6} MB", f"{submissions.SOURCE // 10**6} MB of code",
+                  f"{submissions.LOOKED_AT} files"):
+        assert words.replace("\n", " ") in GUIDE.replace("\n", " ")
+
+
+def test_the_guide_states_what_can_be_had_without_optional_exercises():
+    stated = {}
+    for script in sorted((ROOT / "solutions").glob("0*.py")):
+        heads, optional = [], set()
+        for line in script.read_text(encoding="utf-8").split("\n"):
+            if found := re.match(r"# (##+) (.*)", line):
+                heads = heads[:len(found[1]) - 2] + [found[2]]
+            elif (found := re.match(r"def (\w+)\(", line)) and any("ptional" in head for head in heads):
+                optional.add(found[1])
+        points = load(f"lesson{script.stem[:2]}").exercises
+        if left_out := optional & set(points):
+            stated[script.stem[:2]] = sum(points.values()) - sum(points[name] for name in left_out), sum(points.values())
+    words = GUIDE[GUIDE.index("Optional exercises are in `max`"):].replace("\n", " ")
+    found = re.findall(r"(\d+) of (\d+) (?:points can be had )?in (\d\d)", words)
+    assert {lesson: (int(got), int(most)) for got, most, lesson in found} == stated
+
+
+# ------------------------------------------------------------------------------------------- figures of the lessons
+
+
+def figures(text):
+    """The figures in a text that are no whole numbers below a thousand, such as "0.49", "-9.3 ± 2.5" or "1,761"."""
+    return {number.lstrip("+") + half for number, half in re.findall(r"([-+]?\d+(?:\.\d+|,\d{3}))( ± \d+\.\d+)?", text)}
+
+
+@functools.cache
+def stored(lesson):
+    """The figures of each line of a lesson's stored outputs, a list of sets."""
+    notebook = nbformat.read(next((ROOT / "solutions").glob(f"{lesson}_*.ipynb")), as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.get("text") or output.get("data", {}).get("text/plain") or "" for output in outputs]
+    return [figures(line) | figures(line.replace("±", "and")) for line in "\n".join(texts).split("\n")]
+
+
+@pytest.mark.parametrize("name, least", [("exam_questions.md", 9), ("teaching.md", 4)])
+def test_a_quoted_figure_stands_in_its_lessons_stored_outputs(name, least):
+    """After `<!-- from 04 -->`: the block below it, each row of a table in one line of output; else the rest of the line."""
+    quoted = re.findall(r"<!-- from (\w+) -->(?:\n((?:.+\n)+)|(.+))", (ROOT / "docs" / name).read_text(encoding="utf-8"))
+    assert len(quoted) >= least
+    lost = []
+    for lesson, block, rest in quoted:
+        is_table = block.startswith("|")
+        places = stored(lesson) if is_table else [set().union(*stored(lesson))]
+        for words in block.split("\n") if is_table else [(block or rest).replace("\n", " ")]:
+            if not any(figures(words) <= place for place in places):
+                lost.append(f"{lesson}: {words}")
+    assert lost == []
 
 
 # ------------------------------------------------------------------------------------------------ the exam questions

@@ -10,7 +10,7 @@ from ..check.report import SYMBOL, WORD
 from ..widgets import inline
 from .files import legible
 
-WORDS = WORD | {"open": "still to be written", "lost": "no answer"}
+WORDS = WORD | {"wrong": "wrong", "open": "not written", "lost": "no answer"}  # a mark is final: no "not yet"
 SYMBOLS = SYMBOL | {"lost": "✗"}
 LONGEST = 2_000  # letters of one message
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from metalearn_lite import __version__
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FILES = ("start.py", "Makefile", "pyproject.toml", "requirements.txt", "environment.yml", "LICENSE", "LICENSE-TEXT",
+FILES = ("start.py", "pyproject.toml", "requirements.txt", "environment.yml", "LICENSE", "LICENSE-TEXT",
          "CITATION.cff", ".gitignore")
 FOLDERS = ("metalearn_lite", "binder")
 LEFT_OUT = ("metalearn_lite/grade",)  # the grader stays with the teacher
+TARGETS = "lab|reset"  # of the Makefile; the others need tests/, tools/ or solutions/
 SECTIONS = ("What it needs", "When something goes wrong", "A classroom without a network", "Licences")  # of README.md
 
 README = """# metalearn_lite: the lessons of your class
@@ -76,6 +77,7 @@ def release(out, private=None):
         shutil.copy(ROOT / name, out / name)
     for name in FOLDERS:
         copy_folder(ROOT / name, out / name)
+    (out / "Makefile").write_text(makefile(), encoding="utf-8", newline="\n")
     (out / "README.md").write_text(readme(titles), encoding="utf-8")
     (out / "RELEASE.txt").write_text(RELEASE.format(version=__version__, date=datetime.date.today(),
                                                     hashes=hashes(out)), encoding="utf-8")
@@ -123,10 +125,11 @@ def make_lessons(folder, scripts):
             target = folder / "lessons" / path.name
             target.write_text(lessons.as_script(student, target), encoding="utf-8", newline="\n")
             target.with_suffix(".ipynb").write_text(lessons.as_notebook_text(student), encoding="utf-8", newline="\n")
-    problems = problems or lessons.leaks(folder, notebooks)
+    titles = {name: title(nb) for name, nb in notebooks.items()}
+    problems = problems or lessons.leaks(folder, notebooks) + borrowed(titles)
     if problems:
         raise ValueError("\n".join(problems))
-    return {name: title(nb) for name, nb in notebooks.items()}
+    return titles
 
 
 def title(nb):
@@ -136,13 +139,30 @@ def title(nb):
     return found[1].strip() if found else "a lesson without a title"
 
 
+def borrowed(titles):
+    """A problem for each lesson with the title of a public one of another number: the grader knows lessons by titles."""
+    scripts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "solutions").glob("*.py")}
+    public = {re.search(r"(?m)^# # (.+)$", script)[1].strip(): name for name, script in scripts.items()}
+    return [f"{name}.py has the title of {public[words]}, {words!r}, and would be taken for it: give it one of its own"
+            for name, words in titles.items() if words in public and name[:2] != public[words][:2]]
+
+
+def makefile():
+    """The course's Makefile with the targets of a learner."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = re.sub(rf"^(?!{TARGETS})[a-z]+:.*\n(\t.*\n)*", "", text, flags=re.MULTILINE)
+    return re.sub(r"^\.PHONY:.*", ".PHONY: " + TARGETS.replace("|", " "), text, flags=re.MULTILINE)
+
+
 def readme(titles):
     """The README.md of a release: its lessons, and what the course's README.md says that a class needs."""
     names = sorted(titles, key=lambda name: (name != "index", not name.startswith("primer"), name))
     text = README.format(lessons="\n".join(f"- [{titles[name]}](lessons/{name}.ipynb)" for name in names))
     parts = re.split(r"^##+ (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2]))
-    return text + "\n\n".join(f"## {name}\n\n{sections[name].strip()}" for name in SECTIONS) + "\n"
+    text += "\n\n".join(f"## {name}\n\n{sections[name].strip()}" for name in SECTIONS) + "\n"
+    return re.sub(r"\n+\[(.+?)\]: \S+$", lambda end: end[0] if f"[{end[1]}]" in text[:end.start()] else "", text,
+                  flags=re.MULTILINE)  # links that no sentence here needs
 
 
 def files(folder):
