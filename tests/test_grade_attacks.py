@@ -14,7 +14,7 @@ from metalearn_lite.grade import box, marks
 from metalearn_lite.grade.parts import Hidden, Part
 
 sys.path.insert(0, str(Path(__file__).parent / "grading"))
-from corpus_attacks import ATTACKS  # noqa: E402
+from corpus_attacks import ATTACKS, CAUGHT  # noqa: E402
 from corpus_attacks import WRONG as WRONG_CELL  # noqa: E402
 
 pytestmark = [pytest.mark.grading, pytest.mark.timeout(120)]
@@ -42,7 +42,7 @@ def do_without(reason):
 @pytest.fixture(scope="module")
 def opened():
     try:
-        with box.Box(ASKED, seconds=SECONDS) as found:
+        with box.Box(ASKED, seconds=SECONDS, wall=2 * SECONDS) as found:
             yield found
     except box.Unboxed as error:
         do_without(str(error).splitlines()[0])
@@ -82,6 +82,7 @@ def listener():
 def watched(tmp_path, monkeypatch, opened):
     """A file that must stay as it is, and a look at this machine's folders and processes before and after."""
     monkeypatch.setenv("SECRET_OF_THE_GRADER", "42")
+    monkeypatch.setattr(box, "MEMORY", 2**30)  # sooner, and kinder to the machine
     canary = tmp_path / "canary"
     canary.write_text("whole")
     root = Path(__file__).resolve().parent.parent
@@ -115,6 +116,7 @@ def test_an_attack_gets_nothing_and_leaves_nothing(name, opened, watched, listen
     assert gets_nothing(results), results
     assert all(result.status in ("wrong", "open", "lost") and len(result.message) < 2000 for result in results)
     assert not any("42" == result.message for result in results)
+    assert CAUGHT.get(name, "") in results[0].message
     assert calls == []
     assert [result.got for result in marks.judge([HONEST], ASKED, opened)] == [2, 1]  # the next student
 

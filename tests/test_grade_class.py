@@ -4,10 +4,13 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from test_grade_attacks import ATTACKS, do_without
@@ -24,10 +27,17 @@ ATTACKERS = ["kills everything", "kills its parent and its group", "stays behind
 LESSON = "05_maml.ipynb"
 
 
+def start(*words, **environment):
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    return subprocess.Popen([sys.executable, "-m", "metalearn_lite", *map(str, words)], cwd=ROOT, env=env, text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            start_new_session=True)
+
+
 def run(*words):
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([sys.executable, "-m", "metalearn_lite", *map(str, words)], cwd=ROOT, env=env, text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL)
+    process = start(*words)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +116,36 @@ def test_a_second_run_goes_on_and_a_regrade_moves_nothing(class_):
     assert (folder / "grades" / "grades.csv").read_text() == before
     again = run("grade", "lesson05", folder / "submissions", "--out", folder / "grades", "--regrade", "--only", "ada")
     assert again.returncode == 0 and "0 marks moved" in again.stdout
+
+
+def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path):
+    """As a terminal sends it: to every process of the run, while one submission is being judged that never ends."""
+    folder = class_[0]
+    handed_in, out, temporary = tmp_path / "in", tmp_path / "out", tmp_path / "tmp"
+    handed_in.mkdir(), temporary.mkdir()
+    honest = (folder / "submissions" / "ada" / LESSON).read_text(encoding="utf-8")
+    (handed_in / "ann.ipynb").write_text(honest, encoding="utf-8")
+    (handed_in / "bob.py").write_text("# %%\ndef adapt(w, x, y, lr, steps):\n    while True:\n        pass\n")
+    (handed_in / "cem.ipynb").write_text(honest, encoding="utf-8")
+    process = start("grade", "lesson05", handed_in, "--out", out, TMPDIR=str(temporary))
+    end = time.monotonic() + 100
+    while not (out / "results" / "ann.json").exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.1)
+    time.sleep(2)  # now bob is being judged
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any(child.name() == "bwrap" for child in family)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert "stopped: --resume goes on from here" in said and "Traceback" not in said, said
+    assert process.returncode != 0
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert list(temporary.glob("metalearn-lite-box-*")) == []
+    with open(out / "grades.csv", encoding="utf-8", newline="") as file:
+        assert [row["student"] for row in csv.DictReader(file)] == ["ann"]
+    done = run("grade", "lesson05", handed_in, "--out", out, "--resume")
+    assert done.returncode == 0
+    with open(out / "grades.csv", encoding="utf-8", newline="") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    assert [rows[name]["total"] for name in ("ann", "bob", "cem")] == ["15", "0", "15"]
+    assert rows["bob"]["adapt status"] == "lost"

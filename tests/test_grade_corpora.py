@@ -11,6 +11,7 @@ from metalearn_lite.grade.submissions import find
 from test_grade_attacks import do_without
 
 sys.path.insert(0, str(Path(__file__).parent / "grading"))
+import corpus_state  # noqa: E402, F401
 from corpus_honest import HONEST, solved  # noqa: E402
 from corpus_partial import PARTIAL  # noqa: E402
 

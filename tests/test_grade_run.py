@@ -9,14 +9,18 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metalearn_lite.__main__ import main
 from metalearn_lite.check import lesson05
@@ -26,6 +30,7 @@ from metalearn_lite.grade.submissions import Submission
 
 HIDDEN = parts.Hidden("lesson05", (parts.Part(lesson05.adapt, 2), parts.Part(lesson05.adapt, 1, "no step"),
                                    parts.Part(lesson05.meta_grad, 2)), (), {})
+RESULT = Result("adapt", "no step", 2, 2, "right", "Well done.", 0.25)._asdict()
 FIRST = ["student", "lesson", "total", "max", "status", "seconds", "late", "notes"]
 
 
@@ -41,12 +46,21 @@ def judge(cells):
         os._exit(3)
     if "raise" in source:
         raise ValueError("a hidden value: 42")
+    if "memory" in source:
+        bytearray(2 * run.MEMORY)
     if "sleep" in source:
         time.sleep(20)
     points = int(re.search(r"MARK = (\d)", source)[1])
     won = [points >= 2, points in (1, 3, 5), points >= 4]
     return [Result(part.exercise.name, part.title, part.points, part.points * right, "right" if right else "wrong",
                    f"Says the check: `{points}`.", 0.25) for part, right in zip(HIDDEN.parts, won)]
+
+
+@contextlib.contextmanager
+def with_a_folder(lesson, private):
+    """An examiner that has something to put away."""
+    with tempfile.TemporaryDirectory(dir=private):
+        yield judge
 
 
 @contextlib.contextmanager
@@ -173,6 +187,45 @@ def test_no_name_becomes_a_formula(quick, folder, name):
     assert len(table_of) == 1
 
 
+@pytest.mark.parametrize("name", ["s1;=HYPERLINK(1)", "a;=1+1", "a, -1", "a|@x", "＝1+1", "a; '=x", "a;\t+1"])
+def test_no_part_of_a_name_becomes_a_formula(name):
+    cell = gradebook.safe(name)
+    assert not any(part.strip().startswith(tuple("=+-@＝＋－＠")) for part in re.split(r"[;,|\t]", cell)), cell
+    assert gradebook.unsafe(cell) == name
+
+
+@given(st.text(alphabet="a;,|\t\r '=+-@＝ ", max_size=12))
+def test_what_is_made_safe_can_be_taken_back(text):
+    assert gradebook.unsafe(gradebook.safe(text)) == text
+
+
+def test_a_new_folder_of_grades_is_the_teachers_alone(quick, folder):
+    hand_in(folder, "ann")
+    out = folder.parent / "out"
+    grade(folder)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    out.chmod(0o750)  # if several mark, that is theirs to say
+    grade(folder, resume=True)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o750
+
+
+def test_the_box_is_told_what_must_not_be_seen_in_it(folder, monkeypatch, tmp_path):
+    class Told(Exception):
+        pass
+
+    def told(count, examiner, lesson, private):
+        raise Told(*examiner.keywords["secret"])
+
+    monkeypatch.setattr(run, "workers", told)
+    monkeypatch.setattr(run.sys, "platform", "linux")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "roster.csv").write_text("student\nann\n")
+    hand_in(folder, "ann")
+    with pytest.raises(Told) as found:
+        run.grade("lesson05", "in", "out", roster="roster.csv", private="mine")
+    assert found.value.args == tuple(str(tmp_path / name) for name in ("in", "out", "roster.csv", "mine"))
+
+
 def test_file_names_are_plain_and_no_two_students_share_one():
     names = ["ann", "Ann", "ANN", "../ann", "a/b", "a\\b", "con", "", ".", "..", "x" * 300, "x" * 299, "李雷", "李",
              "a b", "=1", "ann.lee", "a--b", "-a", ".a", "<b>"]
@@ -213,13 +266,16 @@ def test_resume_keeps_what_is_done_and_redoes_half_a_row(quick, folder, monkeypa
     assert judged == ["cem"] and (out / "grades.csv").read_text() == whole
 
 
-def test_resume_redoes_what_has_changed_failed_or_is_damaged(quick, folder, hidden, monkeypatch):
+@pytest.mark.parametrize("damage", [{}, {"results": [{"exercise": "adapt"}]}, {"seconds": None},
+                                    *({"results": [RESULT | odd]} for odd in ({"more": 1}, {"got": 3}, {"got": -1}))])
+def test_resume_redoes_what_has_changed_failed_or_is_damaged(quick, folder, hidden, monkeypatch, damage):
     for student in ("ann", "bob", "cem", "dan"):
         hand_in(folder, student, "MARK = 3")
     grade(folder)
     out = folder.parent / "out"
     hand_in(folder, "ann", "MARK = 4")
-    (out / "results" / "bob.json").write_text('{"student": "bob"')
+    damaged = json.dumps(record(folder, "bob") | damage) if damage else '{"student": "bob"'
+    (out / "results" / "bob.json").write_text(damaged)
     (out / "results" / "cem.json").write_text(json.dumps(record(folder, "cem") | {"status": "failed"}))
     judged = []
     monkeypatch.setattr(run, "answers", lambda pool, queue: judged.extend(s.student for s, _ in queue) or
@@ -287,6 +343,35 @@ def test_a_killed_regrading_goes_on_and_still_says_all(quick, folder, hidden, mo
     assert capsys.readouterr().out.splitlines() == ["ann: 1 -> 3 of 5", "bob: 1 -> 3 of 5", "2 marks moved, 0 did not"]
 
 
+def test_a_later_run_keeps_the_options_of_the_first(quick, folder, monkeypatch, capsys, tmp_path):
+    """Without them a private variant would be graded by the public exercises, and whoever is missing or late be lost."""
+    loaded = []
+    monkeypatch.setattr(parts, "load", lambda lesson, private=None: loaded.append(private) or HIDDEN)
+    hand_in(folder, "ann", at=datetime(2027, 2, 1, 18, 0))
+    roster = tmp_path / "roster.csv"
+    roster.write_text("student\nann\nzoe\n")
+    monkeypatch.chdir(tmp_path)
+    grade(folder, private="mine", roster="roster.csv", due=datetime(2027, 1, 31, 18, 0))
+    capsys.readouterr()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for later in (dict(regrade=True), dict(resume=True), dict(only="ann")):
+        grade(folder, **later)
+        found = table(folder)
+        assert found["ann"]["late"] == "1 d" and found["zoe"]["status"] == "missing"
+        assert loaded[-1] == str(tmp_path / "mine")
+        said = capsys.readouterr().out.splitlines()
+        assert said[:3] == [f"--private {tmp_path / 'mine'}, as in the run before",
+                            f"--roster {roster}, as in the run before", said[2]] and said[2].startswith("--due 2027-01-31T18")
+    grade(folder, regrade=True, private="other", due=datetime(2027, 3, 1))
+    assert loaded[-1].endswith("other") and table(folder)["ann"]["late"] == ""
+    grade(folder, resume=True)
+    assert loaded[-1].endswith("other") and table(folder)["ann"]["late"] == ""  # the last one given
+    (folder.parent / "out" / "options.json").write_text("[")
+    with pytest.raises(ValueError, match="damaged"):
+        grade(folder, resume=True)
+
+
 # ------------------------------------------------------------------------------------------------ processes
 
 
@@ -314,6 +399,29 @@ def test_a_judge_that_hangs_is_ended(folder, monkeypatch):
     hand_in(folder, "ann", "sleep")
     grade(folder)
     assert table(folder)["ann"]["notes"] == "the grader failed on this one (it took too long)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_what_takes_the_memory_of_the_machine_ends_one_submission(folder):
+    hand_in(folder, "ann", "memory")
+    hand_in(folder, "bob")
+    grade(folder)
+    found = table(folder)
+    assert found["ann"]["notes"].startswith("the grader failed on this one (MemoryError")
+    assert found["bob"]["total"] == "5"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_process_that_is_told_to_end_puts_its_box_away(tmp_path, name):
+    with run.workers(1, with_a_folder, "lesson05", str(tmp_path)) as (worker,):
+        assert len(list(tmp_path.iterdir())) == 1 + 1  # and the hidden file
+        worker.give((Submission("ann", Path("ann.py"), ["sleep"]), {}))
+        time.sleep(0.5)
+        os.kill(worker.process.pid, getattr(signal, name))
+        worker.process.join(10)
+        assert [path.name for path in tmp_path.iterdir()] == ["hidden.py"]
 
 
 @pytest.mark.slow
@@ -518,7 +626,7 @@ def test_a_page_says_points_status_and_words():
     text = page(notes=("2 files",))
     read = Reader(text)
     assert not read.open and text.startswith("<!DOCTYPE html>")
-    for words in ("Marks for lesson 05", "ann", "2 of 5 points", "2 of 3", "no answer", "still to be written",
+    for words in ("Marks for lesson 05", "ann", "2 of 5 points", "2 of 3", "no answer", "not written",
                   "no step", "Use x < y.", "2 files"):
         assert words in read.text
     assert "<code>x &lt; y</code>" in text

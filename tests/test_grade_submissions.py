@@ -71,6 +71,14 @@ def test_a_file_a_folder_or_a_zip_for_each_student(tmp_path):
     assert all(s.modified.tzinfo is not None for s in found)
 
 
+@pytest.mark.parametrize("name", ["ann.ipynb.txt", "ann.ipynb.json", "ann.IPYNB.TXT", "ann/05_maml.ipynb.txt"])
+def test_a_notebook_under_the_name_that_a_browser_gives_it(tmp_path, name):
+    put(tmp_path, name)
+    put(tmp_path, "ann/readme.txt", "mine"), put(tmp_path, "ann/data.json", "{}")
+    found = one(tmp_path)
+    assert (found.student, found.cells, found.problem, found.notes) == ("ann", [CODE], "", ())
+
+
 @pytest.mark.parametrize("around", ["", "all of them/"])
 def test_the_class_as_one_zip(tmp_path, around):
     whole = put(tmp_path, "class.zip", zipped({

@@ -69,7 +69,7 @@ def test_a_tensor_keeps_what_is_special():
 def test_what_cannot_cross_comes_as_the_name_of_its_type():
     assert type(across(object())).__name__ == "object"
     assert callable(across(print)) and across(...) is ...
-    for huge in (10**400, torch.zeros(1).expand(10**12), torch.zeros(3, device="meta"), torch.eye(3).to_sparse()):
+    for huge in (10**400, torch.zeros(1).expand(10**12), torch.zeros(10**7, 0), torch.zeros(3, device="meta"), torch.eye(3).to_sparse()):
         assert isinstance(across(huge), wire.Other)
     endless = []
     endless.append(endless)
@@ -80,6 +80,8 @@ def test_what_cannot_cross_comes_as_the_name_of_its_type():
 @pytest.mark.parametrize("thing", [
     {"tensor": "", "dtype": "float64", "shape": [-1], "grad": False},
     {"tensor": "", "dtype": "float64", "shape": [2**40], "grad": False},
+    {"tensor": "", "dtype": "float64", "shape": [2**31, 0], "grad": False},
+    {"list": [{"tensor": "", "dtype": "float64", "shape": [wire.NUMBERS // 2, 0], "grad": False}] * 3},
     {"tensor": "", "dtype": "float64", "shape": [True], "grad": False},
     {"tensor": "", "dtype": "object", "shape": [0], "grad": False},
     {"tensor": "", "dtype": ["float64"], "shape": [0], "grad": False},

@@ -18,6 +18,12 @@ class Refused(Exception):
     """Words that say why something is not read."""
 
 
+def suffix(name):
+    """Of a file: ".ipynb" for x.ipynb.txt and x.ipynb.json, too, as browsers call a download."""
+    name = Path(name.lower())
+    return Path(name.stem).suffix if name.suffix in (".txt", ".json") and name.stem.endswith(".ipynb") else name.suffix
+
+
 class Entry(NamedTuple):
     """A file below the folder of all submissions: its names from there on, and ``read() -> bytes``, which may raise
     Refused. A folder has no ``read``. ``path`` is that of the file, or of the zip that holds it."""
@@ -29,7 +35,7 @@ class Entry(NamedTuple):
 
     @property
     def suffix(self):
-        return Path(self.names[-1]).suffix.lower()
+        return suffix(self.names[-1])
 
 
 def legible(text, keep=""):

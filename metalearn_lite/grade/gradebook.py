@@ -3,12 +3,12 @@
 The columns: student, lesson, total, max, status, seconds, late, notes, then for each exercise of the hidden file, in
 its order, ``NAME points``, ``NAME status`` and ``NAME seconds``. Statuses of a row: "graded"; "unreadable" and
 "missing" (the total is 0, the notes say why); "failed" (the grader itself did: the total is empty, and --resume tries
-again). Statuses of an exercise: right, partly, wrong, open (still to be written), lost (it ended, took too long, or
+again). Statuses of an exercise: right, partly, wrong, open (not written), lost (it ended, took too long, or
 gave no answer).
 
 ``late`` says by how much the submission's time is past the deadline. No mark depends on it: what lateness costs is the
-teacher's policy. A text that begins with = + - @ gets an apostrophe before it, so that no spreadsheet takes it for a
-formula.
+teacher's policy. Where a text, or what follows a separator in it, begins with = + - @ an apostrophe goes before that, so
+that no spreadsheet takes it for a formula, whatever its list separator is.
 
 ``student`` is the name of the file or folder that was handed in; let it be a pseudonym or a number. A roster (CSV with
 a column ``student``; ``due`` may give a student another deadline) adds rows for those who handed in nothing, and flags
@@ -22,13 +22,14 @@ matched by ``id`` = SIS User ID, and import it again.
 import csv
 import io
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
 from .files import legible
 
 FIRST = ("student", "lesson", "total", "max", "status", "seconds", "late", "notes")
-FORMULA = ("=", "+", "-", "@", "'", "\t", "\r")
+FORMULA = re.compile(r"(^|[;,|\t]\s*)(?=[=+\-@＝＋－＠'\t\r])")  # where one could begin, and where there is an apostrophe
 
 
 def columns(hidden):
@@ -64,11 +65,11 @@ def status(results):
 
 def safe(cell):
     """A cell that no spreadsheet takes for a formula; `unsafe` takes it back."""
-    return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return FORMULA.sub(r"\1'", cell) if isinstance(cell, str) else cell
 
 
 def unsafe(cell):
-    return cell[1:] if cell.startswith("'") else cell
+    return re.sub(r"(^|[;,|\t]\s*)'", r"\1", cell)
 
 
 def lines(rows, names, header=True):

@@ -167,30 +167,40 @@ def judge(cells, hidden, box):
     for part in hidden.parts:
         by_exercise.setdefault(part.exercise.name, []).append(part)
     for parts in by_exercise.values():
-        results += _judge_exercise(cells, parts, box)
+        results += _judge_exercise(cells, parts, list(hidden.known), box)
     return results
 
 
-def _judge_exercise(cells, parts, box):
+def _judge_exercise(cells, parts, known, box):
     results = []
-    name, order = parts[0].exercise.name, isinstance(parts[0].exercise, Order)
     for part in parts:  # each in a process of its own: what one part does to it cannot help or harm the next
         began = time.perf_counter()
-        try:
-            with box.run(cells, name, order, secrets.randbits(31)) as channel:
-                status, message = _order(part, channel) if order else _function(part, channel)
-        except Lost as error:
-            status, message = "lost", f"`{name}` could not be asked: {error}."
-        except Unboxed:  # the box, not the student: nothing may be graded
-            raise
-        except Exception as error:  # a trusted part has met what it did not expect: no points, and no crash
-            status, message = "lost", f"`{name}` could not be judged ({type(error).__name__})."
-        results.append(Result(name, part.title, part.points, part.points if status == "right" else 0, status, message,
-                              time.perf_counter() - began))
+        status, message, more = _judge_part(cells, part, None, box)
+        if status != "right" and more:  # made by other cells, perhaps: once more, in the state of the whole notebook
+            again = _judge_part(cells, part, known, box)
+            if again[0] == "right":
+                status, message, _ = again
+        results.append(Result(part.exercise.name, part.title, part.points, part.points if status == "right" else 0,
+                              status, message, time.perf_counter() - began))
         if status in ("open", "lost") and part is parts[0]:  # the others would say the same
-            results += [Result(name, p.title, p.points, 0, status, message, 0.0) for p in parts[1:]]
+            results += [Result(p.exercise.name, p.title, p.points, 0, status, message, 0.0) for p in parts[1:]]
             break
     return results
+
+
+def _judge_part(cells, part, known, box):
+    """-> status, message, and whether the notebook has statements that were not run (see `worker.Exercise`)."""
+    name, order, more = part.exercise.name, isinstance(part.exercise, Order), True
+    try:
+        with box.run(cells, name, order, secrets.randbits(31), known) as channel:
+            more = channel.found.get("more") is True
+            return *(_order if order else _function)(part, channel), more
+    except Lost as error:
+        return "lost", f"`{name}` could not be asked: {error}.", more
+    except Unboxed:  # the box, not the student: nothing may be graded
+        raise
+    except Exception as error:  # a trusted part has met what it did not expect: no points, and no crash
+        return "lost", f"`{name}` could not be judged ({type(error).__name__}).", more
 
 
 def _order(part, channel):
@@ -208,7 +218,7 @@ def _function(part, channel):
             return "wrong", f"`{part.exercise.name}` could not be defined: {problem[:300]}"
         return "open", f"There is no function `{part.exercise.name}` in this notebook."
     remote = Remote(channel)
-    verdict = part.asked().verdict(remote, seed=secrets.randbits(62), hidden=True)
+    verdict = part.asked().verdict(remote, seed=secrets.randbits(62), hidden="numbers" if part.is_public else "all")
     if remote.lost:
         raise remote.lost
     return verdict

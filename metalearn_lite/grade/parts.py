@@ -9,12 +9,19 @@ They stand in ``solutions/hidden/LESSON.py`` (or in a teacher's private folder),
 """
 
 import dataclasses
+import functools
+import pkgutil
+import re
 import runpy
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from metalearn_lite.check import Exercise, Order
+from metalearn_lite import check
+from metalearn_lite.check import Exercise, Order, all_exercises
+
+from . import release
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -31,6 +38,11 @@ class Part(NamedTuple):
     title: str = "as in the lesson, on fresh numbers"
     cases: Callable | None = None
 
+    @property
+    def is_public(self):
+        """Whether students have this very check in their notebook: then what their function is given is no secret."""
+        return self.cases is None and any(self.exercise is exercise for exercise in public_exercises())
+
     def asked(self):
         """The exercise as this part asks it."""
         if self.cases is None:
@@ -38,13 +50,21 @@ class Part(NamedTuple):
         return dataclasses.replace(self.exercise, cases=self.cases, properties=())
 
 
+@functools.cache
+def public_exercises():
+    """The exercises of the course's own lessons."""
+    modules = [info.name for info in pkgutil.iter_modules(check.__path__) if re.fullmatch(r"lesson\d\d|primer", info.name)]
+    return [exercise for name in modules for exercise in all_exercises(import_module(f"{check.__name__}.{name}"))]
+
+
 class Hidden(NamedTuple):
-    """The hidden file of a lesson. ``library`` and ``given`` as above."""
+    """The hidden file of a lesson. ``library`` and ``given`` as above; ``known``: the code cells that students get."""
 
     lesson: str
     parts: tuple
     library: tuple
     given: dict
+    known: tuple = ()
 
     @property
     def exercises(self):
@@ -80,4 +100,21 @@ def load(lesson, private=None):
             raise ValueError(f"{path}: {part.exercise.name}: points {part.points!r}, expected a whole number, at least 1")
         if isinstance(part.exercise, Order) and part.cases is not None:
             raise ValueError(f"{path}: {part.exercise.name}: an order of lines has no cases")
-    return Hidden(lesson, tuple(found["PARTS"]), tuple(found["LIBRARY"]), dict(found["GIVEN"]))
+    return Hidden(lesson, tuple(found["PARTS"]), tuple(found["LIBRARY"]), dict(found["GIVEN"]),
+                  handed_out(lesson, private))
+
+
+def lesson_of(stem):
+    """The lesson of a file: "lesson05" of 05_maml, "primer" of primer_pytorch."""
+    return f"lesson{stem[:2]}" if stem[:2].isdigit() else stem.split("_")[0]
+
+
+@functools.cache
+def handed_out(lesson, private=None):
+    """The code cells of a lesson as students get it, without answers; none where its source is not to be found."""
+    tool = release.tool()
+    for name, path in release.sources(private).items():
+        if lesson_of(name) == lesson:
+            cells = tool.student_notebook(tool.read_script(path)).cells
+            return tuple(cell.source for cell in cells if cell.cell_type == "code")
+    return ()

@@ -3,12 +3,14 @@
     OUT/grades.csv             one row a student, written as it goes, sorted at the end
     OUT/pages/STUDENT.html     for the student
     OUT/results/STUDENT.json   the record that --resume, --only and --regrade read
+    OUT/options.json           --private, --roster and --due: a later run takes from here what it is not given
 
 A record: student, lesson, status, problem, notes, late, seconds, results (dicts of marks.Result), the hashes of the
 submission and of the hidden file, and, of a regrading, the total before.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -27,6 +29,7 @@ from . import box, gradebook, marks, pages, parts, submissions
 from .files import legible
 from .submissions import Submission
 
+MEMORY = 4 * 2**30  # bytes for the data of a process that judges: what is too large ends one submission, no more
 LONGEST = 1800.0  # seconds for one submission: far more than the box allows, in case the grader itself hangs
 FAILED = "the grader failed on this one"
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -51,7 +54,11 @@ def grade(lesson, folder, out, jobs=1, resume=False, only=None, regrade=False, p
     """
     if examiner is None and sys.platform != "linux":
         raise box.Unboxed(box.HOW_TO)
-    out, hidden = Path(out), parts.load(lesson, private)
+    out = Path(out)
+    options = {"private": private and str(Path(private).resolve()), "roster": roster and str(Path(roster).resolve()),
+               "due": due and due.isoformat()} | remembered(out, private=private, roster=roster, due=due)
+    private, roster, due = options["private"], options["roster"], gradebook.moment(options["due"] or "", "due")
+    hidden = parts.load(lesson, private)
     if out.resolve().is_relative_to(Path(folder).resolve()):
         raise ValueError(f"{out} lies among the submissions: choose another folder")
     listed = gradebook.read_roster(roster) if roster else {}
@@ -75,7 +82,11 @@ def grade(lesson, folder, out, jobs=1, resume=False, only=None, regrade=False, p
         (settled if record["status"] else queue).append((submission, record))
 
     names = gradebook.columns(hidden)
-    with workers(min(jobs, len(queue)), examiner or in_a_box, lesson, private) as pool:
+    secret = [str(Path(path).resolve()) for path in (folder, out, roster, private) if path]
+    examiner = examiner or functools.partial(in_a_box, secret=secret)
+    with workers(min(jobs, len(queue)), examiner, lesson, private) as pool:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)  # a new one is the teacher's alone
+        gradebook.write_whole(out / "options.json", json.dumps(options, indent=1))
         for submission, record in settled:
             save(out, submission, record, hidden)
             records[submission.student] = record
@@ -95,6 +106,21 @@ def grade(lesson, folder, out, jobs=1, resume=False, only=None, regrade=False, p
     if stale:
         print(f"{stale} rows come from another version of the hidden file: --regrade")
     return rows
+
+
+def remembered(out, **given):
+    """The options of the run before that are not given now, {name: text}: another deadline, or the public exercises in
+    the place of private ones, would change marks in silence."""
+    try:
+        before = json.loads((out / "options.json").read_text(encoding="utf-8"))
+        found = {name: before[name] for name in given if before.get(name) and given[name] is None}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError):
+        raise ValueError(f"{out / 'options.json'} is damaged: delete it, and give --private, --roster and --due again") from None
+    for name, value in found.items():
+        print(f"--{name} {value}, as in the run before")
+    return found
 
 
 def begin(submission, lesson, version, before, resume, regrade):
@@ -161,6 +187,10 @@ def read_records(folder, lesson):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             gradebook.total(record), record["hidden"], record["submission"], record["before"]
+            record["problem"], record["late"], record["notes"]
+            results = [marks.Result(**result) for result in record["results"]]
+            if record["seconds"] < 0 or not all(0 <= result.got <= result.points for result in results):
+                continue
             student, of = record["student"], record["lesson"]
         except (ValueError, KeyError, TypeError):
             continue
@@ -175,17 +205,24 @@ def read_records(folder, lesson):
 
 
 @contextlib.contextmanager
-def in_a_box(lesson, private):
-    """A box for many submissions -> judge(cells)."""
+def in_a_box(lesson, private, secret=()):
+    """A box for many submissions -> judge(cells). ``secret``: paths that must not be seen in it."""
     hidden = parts.load(lesson, private)
-    with box.Box(hidden) as opened:
+    with box.Box(hidden, secret=secret) as opened:
         yield lambda cells: marks.judge(cells, hidden, opened)
 
 
 def work(pipe, examiner, lesson, private):
     """What a process does: open a box, say so, judge what comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the box is closed
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda *_: sys.exit(1))  # so that the box is closed
+    if sys.platform == "linux":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY if most < 0 else min(MEMORY, most), most))
     torch.set_num_threads(1)
     started = False
     try:

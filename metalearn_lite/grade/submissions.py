@@ -6,12 +6,13 @@ SUBMISSIONS is a folder, or a zip of one. In it stands, for each student, one of
     alice/05_maml.ipynb           a folder named by the student; other lessons may lie beside this one
     alice.zip                     such a file or folder, zipped
 
-The rules. Names that begin with a dot, __MACOSX and __pycache__ are passed over. A file is of this lesson if the
-lesson's title stands in it (a first heading), whatever the file is called; without the title of any lesson, if its
-code names the lesson's module (`lesson05`, as the import cell does) or defines one of its exercises. If a student has
-several files of this lesson, one with the title goes before one without; then the most recently modified counts, .ipynb
-before .py; a note says so. The time is the file's own, or the one in the zip: a clock can be set, and copying may renew
-it. What cannot be read is a Submission with a ``problem``, in words.
+The rules. An .ipynb.txt or .ipynb.json, as some browsers save it, is an .ipynb. Names that begin with a dot, __MACOSX
+and __pycache__ are passed over. A file is of this lesson if the lesson's title stands in it (a first heading), whatever
+the file is called; without the title of any lesson, if its code names the lesson's module (`lesson05`, as the import
+cell does) or defines one of its exercises. If a student has several files of this lesson, one with the title goes
+before one without; then the most recently modified counts, .ipynb before .py; a note says so. The time is the file's
+own, or the one in the zip: a clock can be set, and copying may renew it. What cannot be read is a Submission with a
+``problem``, in words.
 """
 
 import hashlib
@@ -74,10 +75,14 @@ def _by_student(entries, known):
 
 
 def _student(name):
-    while Path(name).suffix.lower() in SUFFIXES:
-        name = name[:-len(Path(name).suffix)]
-    name = legible(name).strip() or "(no name)"
+    name = legible(_bare(name)).strip() or "(no name)"
     return name if len(name) <= 100 else f"{name[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _bare(name):
+    while files.suffix(name) in SUFFIXES:
+        name = name[:-len(Path(name).suffix)]
+    return name
 
 
 def _without_root(entries):
@@ -122,7 +127,7 @@ def _age(entry):
 
 def _pair(entry):
     """The same for the two files of a pair."""
-    return *entry.names[:-1], Path(entry.names[-1]).stem
+    return *entry.names[:-1], _bare(entry.names[-1])
 
 
 def _shown(entries):

@@ -8,14 +8,16 @@
 
 import base64
 import math
+from collections import deque
+from itertools import islice
 
 import torch
 
 DTYPES = {name: getattr(torch, name) for name in (
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64",
     "complex128")}
-NUMBERS = 4_000_000  # the most numbers of one tensor
-ITEMS = 200_000  # the most values of one message
+NUMBERS = 500_000  # the most numbers of a message's tensors; the exercises need 12,288. (Row by row, 500 bytes each)
+ITEMS = 20_000  # the most values of one message; the exercises need 4,201
 DEPTH = 12
 LETTERS = 200_000  # the longest string
 
@@ -30,7 +32,7 @@ class Other:
 
 def encode(value, tensors=None, depth=DEPTH, room=None):
     """-> what json.dumps takes. ``tensors``: a list to which each tensor is appended, in order."""
-    room = room if room is not None else [ITEMS]
+    room = room if room is not None else [ITEMS, NUMBERS]
     room[0] -= 1
     if depth < 0 or room[0] < 0:
         return {"other": "too much"}
@@ -44,7 +46,7 @@ def encode(value, tensors=None, depth=DEPTH, room=None):
     if kind is float:
         return value if math.isfinite(value) else {"f": repr(value)}
     if isinstance(value, torch.Tensor):
-        return _encode_tensor(value, tensors)
+        return _encode_tensor(value, tensors, room)
     if value is ...:
         return {"other": "ellipsis"}
     inner = (tensors, depth - 1, room)
@@ -55,12 +57,22 @@ def encode(value, tensors=None, depth=DEPTH, room=None):
             return {name: [encode(item, *inner) for item in value]}
     if isinstance(value, (float, int)):  # numpy's float64 and a truth value's or number's subclass
         return encode(float(value) if isinstance(value, float) else int(value), *inner)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return encode(value.tolist(), *inner)
+    if isinstance(value, (range, deque, map, zip)):
+        return {"list": [encode(item, *inner) for item in islice(value, ITEMS)]}
     return {"other": "function" if callable(value) else str(kind.__name__)[:60]}
 
 
-def _encode_tensor(value, tensors):
+def size(shape):
+    """The numbers of a tensor, at least; of one without any its rows, which whoever goes through them must make."""
+    return math.prod(max(n, 1) for n in shape)
+
+
+def _encode_tensor(value, tensors, room):
+    room[1] -= size(value.shape)
     name = str(value.dtype).removeprefix("torch.")
-    if name not in DTYPES or value.layout is not torch.strided or value.device.type == "meta" or value.numel() > NUMBERS:
+    if name not in DTYPES or value.layout is not torch.strided or value.device.type == "meta" or room[1] < 0:
         return {"other": "Tensor"}
     if tensors is not None:
         tensors.append(value)
@@ -72,7 +84,7 @@ def _encode_tensor(value, tensors):
 
 def decode(thing, tensors=None, depth=DEPTH, room=None):
     """-> the value. Raises Unreadable for whatever does not follow the rules. ``tensors`` as for `encode`."""
-    room = room if room is not None else [ITEMS]
+    room = room if room is not None else [ITEMS, NUMBERS]
     room[0] -= 1
     if depth < 0 or room[0] < 0:
         raise Unreadable("an answer too deep or too large")
@@ -86,7 +98,7 @@ def decode(thing, tensors=None, depth=DEPTH, room=None):
         raise Unreadable("an answer of no known form")
     inner = (tensors, depth - 1, room)
     if set(thing) == {"tensor", "dtype", "shape", "grad"}:
-        return _decode_tensor(thing, tensors)
+        return _decode_tensor(thing, tensors, room)
     if len(thing) != 1:
         raise Unreadable("an answer of no known form")
     (name, held), = thing.items()
@@ -123,21 +135,21 @@ def _other(name):
     return type(word, (Other,), {})()
 
 
-def _decode_tensor(thing, tensors):
+def _decode_tensor(thing, tensors, room):
     data, name, shape, grad = thing["tensor"], thing["dtype"], thing["shape"], thing["grad"]
     if type(data) is not str or type(name) is not str or name not in DTYPES or type(grad) is not bool:
         raise Unreadable("a tensor of no known form")
     if type(shape) is not list or len(shape) > 32 or not all(type(n) is int and 0 <= n <= 2**31 for n in shape):
         raise Unreadable("a tensor of no known shape")
-    count = math.prod(shape)
-    if count > NUMBERS:
-        raise Unreadable("a tensor too large")
+    room[1] -= size(shape)
+    if room[1] < 0:
+        raise Unreadable("tensors too large")
     dtype = DTYPES[name]
     try:
         raw = base64.b64decode(data, validate=True)
     except ValueError:
         raise Unreadable("a tensor of no known form") from None
-    if len(raw) != count * dtype.itemsize:
+    if len(raw) != math.prod(shape) * dtype.itemsize:
         raise Unreadable("a tensor whose numbers do not fill its shape")
     flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else torch.zeros(0, dtype=torch.uint8)
     if dtype is torch.bool:

@@ -48,6 +48,20 @@ def patched(lines, at="the call"):
     return "def before():\n" + indent(body, "    ") + "\n\ndef adapt(w, x, y, lr, steps, _=before()):\n    return list(w)\n"
 
 
+def in_processes(lines, count=4):
+    """An answer for which so many processes run these lines."""
+    return ("import ctypes, mmap, os, threading, time\n" + CHANNEL + f"""
+def adapt(w, x, y, lr, steps):
+    for number in range({count}):
+        if os.fork() == 0:
+""" + indent(lines.strip("\n"), " " * 12) + f"""
+            os._exit(0)
+    for _ in range({count}):
+        os.wait()
+    return list(w)
+""")
+
+
 EQUAL = """
 import torch
 class Equal(torch.Tensor):
@@ -123,6 +137,9 @@ def adapt(w, x, y, lr, steps):
         {"tensor": "", "dtype": "float64", "shape": [-1, -1], "grad": False}] * 4}}),
     "a tensor larger than memory": replies({"id": 1, "now": {}, "answer": {"list": [
         {"tensor": "", "dtype": "float64", "shape": [2**31, 2**31], "grad": False}] * 4}}),
+    "rows without numbers": "import torch\ndef adapt(w, *a):\n    return [torch.zeros(20_000_000, 0)] * len(w)",
+    "rows without numbers, by the channel": replies({"id": 1, "now": {}, "answer": {"list": [
+        {"tensor": "", "dtype": "float64", "shape": [2**31, 0], "grad": False}] * 4}}),
     "a tensor with too few numbers": replies({"id": 1, "now": {}, "answer": {"list": [
         {"tensor": "AAAA", "dtype": "float64", "shape": [3], "grad": True}] * 4}}),
     "a tensor of objects": replies({"id": 1, "now": {}, "answer": {"list": [
@@ -153,6 +170,18 @@ def adapt(*a):
     for channel in channels():
         while True:
             channel.sendall(b"x" * 1_000_000)
+""",
+    "a long line of small things": CHANNEL + """
+def adapt(*a):
+    say(b'{"id": 1, "now": {}, "answer": [' + b'{"":0},' * 1_500_000 + b'0]}')
+    os._exit(0)
+""",
+    "a set of tuples with one hash": CHANNEL + """
+import itertools
+def adapt(*a):
+    powers = [2.0 ** (61 * k) for k in range(-17, 17)]
+    say({"id": 1, "now": {}, "answer": {"set": [{"tuple": three} for three in itertools.product(powers, repeat=3)]}})
+    os._exit(0)
 """,
     "patches the worker's words": patched("""
 main = sys.modules["__main__"]
@@ -357,11 +386,61 @@ def adapt(*a):
     while True:
         pass
 """,
+    "eats memory and babbles": in_processes("""
+if number == 0:
+    while True:
+        [channel.sendall(b" ") for channel in channels()]
+        time.sleep(0.002)
+kept = bytearray(b"x") * 2**30
+time.sleep(60)
+"""),
+    "eats memory in shared mappings": in_processes("""
+kept = mmap.mmap(-1, 2**30)
+for _ in range(64):
+    kept.write(b"x" * 2**24)
+time.sleep(60)
+"""),
+    "eats memory behind a first thread that has ended": in_processes("""
+def eat():
+    kept = bytearray(b"x") * 2**30
+    time.sleep(60)
+threading.Thread(target=eat).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""),
+    "eats memory under a name that is not UTF-8": in_processes("""
+ctypes.CDLL(None).prctl(15, b"\\xff\\xfe", 0, 0, 0)
+kept = bytearray(b"x") * 2**30
+time.sleep(60)
+"""),
+    "eats memory in System V's segments": in_processes("""
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+while (key := libc.shmget(0, ctypes.c_size_t(2**26), 0o1600)) != -1:
+    at = libc.shmat(key, None, 0)
+    ctypes.memset(at, 1, 2**26)
+    libc.shmdt(ctypes.c_void_p(at))
+"""),
+    "eats memory in files that are nowhere": in_processes("""
+kept = []
+while True:
+    kept.append(os.memfd_create("x"))
+    os.write(kept[-1], b"x" * 2**24)
+"""),
     "eats memory by a tensor": "import torch\ndef adapt(*a):\n    return [torch.ones(10**11)] * 4",
     "eats memory in shared memory": "def adapt(*a):\n    with open('/dev/shm/x', 'wb') as f:\n        while True:\n            f.write(bytes(2**20))",
     "fills the disk": "def adapt(*a):\n    for k in range(10**9):\n        open(f'/tmp/{k}', 'wb').write(bytes(2**20))",
     "makes files without an end": "def adapt(*a):\n    for k in range(10**9):\n        open(f'/tmp/{k}', 'wb').close()",
     "opens files without an end": "def adapt(*a):\n    x = [open('/dev/zero') for _ in range(10**6)]",
+    "keeps fifty processes busy": """
+import subprocess, time
+def adapt(*a):
+    for _ in range(50):
+        try:
+            subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"], start_new_session=True)
+        except OSError:
+            pass
+    time.sleep(60)
+""",
     "never ends": "def adapt(*a):\n    while True:\n        pass",
     "never ends, deaf": "import signal\nfor n in (2, 14, 15, 24):\n    signal.signal(n, signal.SIG_IGN)\n"
                         "def adapt(*a):\n    while True:\n        try:\n            pass\n        except BaseException:\n            pass",
@@ -381,6 +460,22 @@ def adapt(*a):
     "writes to the terminal": "import fcntl, os\ndef adapt(*a):\n    f = os.open('/dev/tty', os.O_RDWR)\n    [fcntl.ioctl(f, 0x5412, c.encode()) for c in 'rm']",
     "leaves an exit handler": patched("import atexit\natexit.register(lambda: open('CANARY', 'w').write('changed'))"),
     "hides something in a keyring": "import ctypes\ndef adapt(*a):\n    ctypes.CDLL(None).syscall(248, b'user', b'answer', b'42', 2, -4)\n    return []",
+    "asks the kernel for what it does not need": """
+import ctypes, os
+def adapt(*a):
+    libc = ctypes.CDLL(None, use_errno=True)
+    for number in (425, *{"x86_64": (321, 298, 323, 250), "aarch64": (280, 241, 282, 219)}[os.uname().machine]):
+        assert libc.syscall(number, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1, number
+    raise PermissionError
+""",
     "hides something in shared memory": "import ctypes\ndef adapt(*a):\n    ctypes.CDLL(None).shmget(4711, 4096, 0o1666)\n    return []",
     "forges output cells and metadata": WRONG + "# tags: skip-execution, grade: 100, solution: true",
 }
+
+CAUGHT = {  # words that the page must hold: it is not enough that such an attack gets nothing, it must be stopped
+    "rows without numbers, by the channel": "cannot be read", "a set of tuples with one hash": "cannot be read",
+    "a long line of small things": "too long", "asks the kernel for what it does not need": "PermissionError",
+    "keeps fifty processes busy": "too long",
+    **dict.fromkeys(("eats memory in many processes", "eats memory and babbles", "eats memory in shared mappings",
+                     "eats memory behind a first thread that has ended", "eats memory under a name that is not UTF-8"),
+                    "too much memory")}

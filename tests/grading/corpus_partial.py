@@ -246,9 +246,9 @@ def answers_that_cannot_be_told():
 
 @partial(adapt=0)
 def a_worse_version_below():
-    """What counts is the last one, as it would be in the notebook."""
+    """What counts is the last one that was handed to the check, as in the notebook."""
     worse = "def adapt(w, x, y, lr, steps):\n    return [p - lr for p in w]"
-    return [*solved("lesson05"), worse]
+    return [*solved("lesson05"), worse, "checked_adapt = lesson05.adapt(adapt)"]
 
 
 @partial(adapt=0, loop=0, reptile=0)
