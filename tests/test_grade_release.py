@@ -354,7 +354,7 @@ def test_the_canvas_loop_gives_files_their_ids(tmp_path):
 
 
 def test_the_guide_states_the_graders_limits():
-    for words in (f"{box.SECONDS:.0f} seconds for each of its\nparts", f"and {box.MEMORY // 2**30} GB",
+    for words in (f"{box.SECONDS:.0f} seconds of a processor for each\nof its parts", f"and {box.MEMORY // 2**30} GB",
                   f"{files.LARGEST // 10**6} MB", f"{submissions.SOURCE // 10**6} MB of code",
                   f"{submissions.LOOKED_AT} files"):
         assert words.replace("\n", " ") in GUIDE.replace("\n", " ")

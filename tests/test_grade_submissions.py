@@ -111,6 +111,8 @@ def test_percent_format():
             "# %%time\nz = 2\n# %% [raw]\n# raw\n# %%%\nw = 3\n")
     code = [source for kind, source in _script(text) if kind == "code"]
     assert code == ["import a\n", "x = 1", "y = '''\n# %\n'''\n# %%time\nz = 2", "w = 3"]
+    of_nbconvert = "#!/usr/bin/env python\n# # A heading\n\n# In[ ]:\n\n\nx = 1\n\n\n# In[12]:\n\n\nthis is no Python\n"
+    assert [source for _, source in _script(of_nbconvert)] == ["x = 1", "this is no Python"]
 
 
 @pytest.mark.parametrize("content", [
@@ -256,7 +258,7 @@ def test_giants_links_pipes_and_devices_are_not_opened(tmp_path):
         found = {s.student: s.problem for s in find(folder, "lesson05")}
     assert time.monotonic() - begin < 10
     assert found == {
-        "giant": "too large: more than 10 MB", "link": "a symbolic link, not a file", "pipe": "not a plain file",
+        "giant": "too large: more than 25 MB", "link": "a symbolic link, not a file", "pipe": "not a plain file",
         "linked": "a symbolic link, not a file", "dangling": "a symbolic link, not a file",
         "loop": "missing: no .ipynb and no .py in it", "holder": "a symbolic link, not a file",
         "socket": "not a plain file"}

@@ -220,8 +220,10 @@ class Box:
                     raise Lost("it used too much memory")
                 if seconds - before > self.seconds:
                     raise Lost("it took too long")
-                if system.available < system.total / 10:  # whoever it was: nobody should lose marks for it
-                    raise Unboxed("this machine has less than a tenth of its memory left")
+                if system.available < system.total / 10:
+                    if memory > system.available:  # it is this one's doing
+                        raise Lost("it used too much memory")
+                    raise Unboxed("this machine has less than a tenth of its memory left")  # nobody loses marks for it
         except Lost as problem:
             channel.problem = problem
         except Exception as problem:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-LARGEST = 10_000_000  # bytes of one file
+LARGEST = 25_000_000  # bytes of one file, outputs included; as JSON it may take forty times as much memory
 ENTRIES = 20_000  # files in one student's folder or zip
 DEPTH = 8  # folders within folders; what lies deeper is not looked at
 

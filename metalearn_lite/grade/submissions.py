@@ -202,8 +202,8 @@ def _notebook(text):
 
 
 def _script(text):
-    """Cells of a script in Jupytext's percent format; a script without any is one cell."""
-    pieces = re.split(r"(?m)^# ?%%+(?:[ \t]+(.*))?$", text)
+    """Cells of a script in Jupytext's percent format, or as nbconvert writes it; a script without any is one cell."""
+    pieces = re.split(r"(?m)^# ?(?:%%+(?:[ \t]+(.*))?|In\[[ \d]*\]:)$", text)
     cells = [("code", pieces[0])] if re.search(r"(?m)^[^#\s]", pieces[0]) else []  # not the header alone
     for header, source in zip(pieces[1::2], pieces[2::2]):
         other = re.search(r"\[(markdown|md|raw)\]", header or "")
