@@ -27,7 +27,7 @@ from typing import NamedTuple
 from ..check import all_exercises
 from . import files
 from .files import Refused, legible
-from .parts import ROOT
+from .parts import ROOT, lesson_of
 
 SOURCE = 1_000_000  # letters of code in one notebook
 CELLS = 2_000
@@ -225,8 +225,7 @@ def _titles():
     """{lesson: its title} of the lessons of this course."""
     titles = {}
     for path in (ROOT / "lessons").glob("*.py"):
-        name = f"lesson{path.stem[:2]}" if path.stem[:2].isdigit() else path.stem.split("_")[0]
-        titles[name] = re.search(r"(?m)^# # (.+)$", path.read_text(encoding="utf-8"))[1].strip()
+        titles[lesson_of(path.stem)] = re.search(r"(?m)^# # (.+)$", path.read_text(encoding="utf-8"))[1].strip()
     return titles
 
 
