@@ -20,10 +20,10 @@ from corpus_honest import solved_notebook  # noqa: E402
 from metalearn_lite.grade import box, parts  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = [pytest.mark.grading, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.grading, pytest.mark.timeout(500), pytest.mark.xdist_group("class")]  # graded once
 ATTACKERS = ["kills everything", "kills its parent and its group", "stays behind", "writes wherever it can", "changes the canary",
              "an error that stops the grader", "babbles without an end", "ends the process", "fills the disk",
-             "poisons what the next one imports", "a fork bomb", "searches the disk for the solution"]
+             "poisons what the next one imports", "a fork bomb"]
 LESSON = "05_maml.ipynb"
 
 
@@ -136,16 +136,17 @@ def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path)
     family = psutil.Process(process.pid).children(recursive=True)
     assert any(child.name() == "bwrap" for child in family)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=15)[1]  # bob's time is not waited for
     assert "stopped: --resume goes on from here" in said and "Traceback" not in said, said
     assert process.returncode != 0
     assert psutil.wait_procs(family, timeout=20)[1] == []
     assert list(temporary.glob("metalearn-lite-box-*")) == []
     with open(out / "grades.csv", encoding="utf-8", newline="") as file:
         assert [row["student"] for row in csv.DictReader(file)] == ["ann"]
+    (handed_in / "bob.py").write_text("# %%\ndef adapt(w, x, y, lr, steps):\n    raise MemoryError\n")
     done = run("grade", "lesson05", handed_in, "--out", out, "--resume")
     assert done.returncode == 0
     with open(out / "grades.csv", encoding="utf-8", newline="") as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     assert [rows[name]["total"] for name in ("ann", "bob", "cem")] == ["15", "0", "15"]
-    assert rows["bob"]["adapt status"] == "lost"
+    assert rows["bob"]["adapt status"] == "wrong"

@@ -16,7 +16,7 @@ from test_grade_attacks import ASKED, do_without
 ROOT = Path(__file__).resolve().parent.parent
 USER = "31415"  # of nobody in particular
 TESTS = ("tests/test_grade_attacks.py", "tests/test_grade_box.py")
-pytestmark = [pytest.mark.grading, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.grading, pytest.mark.timeout(900), pytest.mark.xdist_group("ordinary")]  # run once
 
 
 def opened_up(paths):

@@ -531,6 +531,14 @@ def test_the_parts_are_timed_and_added_up(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "10 passed, 1 failed, 2 skipped"
 
 
+@pytest.mark.xdist_group("together")
+def test_the_tests_of_a_group_stay_together(request):
+    """A class is graded once and a lesson is opened once, whoever asks: not every pair of pytest and its plugin does so."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("these tests do not run two at a time")
+    assert request.node.nodeid.endswith("@together")
+
+
 def test_every_test_belongs_to_one_part(request):
     markers = {line.split(":")[0] for line in request.config.getini("markers")}
     assert set(start.PARTS.values()) | {"slow"} <= markers

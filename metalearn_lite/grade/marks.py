@@ -167,19 +167,19 @@ def judge(cells, hidden, box):
     for part in hidden.parts:
         by_exercise.setdefault(part.exercise.name, []).append(part)
     for parts in by_exercise.values():
-        results += _judge_exercise(cells, parts, list(hidden.known), box)
+        results += _judge_exercise(cells, parts, hidden, box)
     return results
 
 
-def _judge_exercise(cells, parts, known, box):
+def _judge_exercise(cells, parts, hidden, box):
     results = []
     for part in parts:  # each in a process of its own: what one part does to it cannot help or harm the next
         began = time.perf_counter()
-        status, message, more = _judge_part(cells, part, None, box)
-        if status != "right" and more:  # made by other cells, perhaps: once more, in the state of the whole notebook
-            again = _judge_part(cells, part, known, box)
+        status, message = _judge_part(cells, part, None, box)
+        if status in ("wrong", "open"):  # made by other cells, perhaps: once more, in the state of the whole notebook
+            again = _judge_part(cells, part, hidden.known, box)
             if again[0] == "right":
-                status, message, _ = again
+                status, message = again
         results.append(Result(part.exercise.name, part.title, part.points, part.points if status == "right" else 0,
                               status, message, time.perf_counter() - began))
         if status in ("open", "lost") and part is parts[0]:  # the others would say the same
@@ -189,18 +189,17 @@ def _judge_exercise(cells, parts, known, box):
 
 
 def _judge_part(cells, part, known, box):
-    """-> status, message, and whether the notebook has statements that were not run (see `worker.Exercise`)."""
-    name, order, more = part.exercise.name, isinstance(part.exercise, Order), True
+    """-> status, message. ``known``: see `worker.Exercise`."""
+    name, order = part.exercise.name, isinstance(part.exercise, Order)
     try:
         with box.run(cells, name, order, secrets.randbits(31), known) as channel:
-            more = channel.found.get("more") is True
-            return *(_order if order else _function)(part, channel), more
+            return (_order if order else _function)(part, channel)
     except Lost as error:
-        return "lost", f"`{name}` could not be asked: {error}.", more
+        return "lost", f"`{name}` could not be asked: {error}."
     except Unboxed:  # the box, not the student: nothing may be graded
         raise
     except Exception as error:  # a trusted part has met what it did not expect: no points, and no crash
-        return "lost", f"`{name}` could not be judged ({type(error).__name__}).", more
+        return "lost", f"`{name}` could not be judged ({type(error).__name__})."
 
 
 def _order(part, channel):

@@ -58,13 +58,18 @@ def public_exercises():
 
 
 class Hidden(NamedTuple):
-    """The hidden file of a lesson. ``library`` and ``given`` as above; ``known``: the code cells that students get."""
+    """The hidden file of a lesson. ``library`` and ``given`` as above; ``private``: the folder it may come from."""
 
     lesson: str
     parts: tuple
     library: tuple
     given: dict
-    known: tuple = ()
+    private: str | None = None
+
+    @property
+    def known(self):
+        """The code cells that students get: a second try asks for them, a first one need not wait."""
+        return handed_out(self.lesson, self.private)
 
     @property
     def exercises(self):
@@ -100,8 +105,7 @@ def load(lesson, private=None):
             raise ValueError(f"{path}: {part.exercise.name}: points {part.points!r}, expected a whole number, at least 1")
         if isinstance(part.exercise, Order) and part.cases is not None:
             raise ValueError(f"{path}: {part.exercise.name}: an order of lines has no cases")
-    return Hidden(lesson, tuple(found["PARTS"]), tuple(found["LIBRARY"]), dict(found["GIVEN"]),
-                  handed_out(lesson, private))
+    return Hidden(lesson, tuple(found["PARTS"]), tuple(found["LIBRARY"]), dict(found["GIVEN"]), private)
 
 
 def lesson_of(stem):

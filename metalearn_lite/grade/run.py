@@ -217,7 +217,7 @@ def work(pipe, examiner, lesson, private):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda *_: sys.exit(1))  # so that the box is closed
+            signal.signal(number, signal.default_int_handler)  # it closes the box, and no check takes it for an answer
     if sys.platform == "linux":
         import resource
 
@@ -233,7 +233,7 @@ def work(pipe, examiner, lesson, private):
                 begin = time.monotonic()
                 results = [result._asdict() for result in judge(cells)]
                 pipe.send((results, time.monotonic() - begin, ""))
-    except (EOFError, BrokenPipeError):  # the parent is gone
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is gone, or wants no more
         pass
     except Exception as error:
         words = f"{type(error).__name__}: {error}"

@@ -263,7 +263,6 @@ class Statement:
         if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):  # things.append(3)
             self.changes.add(base(value.func))
         self.sets_torch = self.changes == {"torch"} and isinstance(value, ast.Call) and value.func.attr.startswith("set_")
-        self.defines_only = self.imports or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         plain = isinstance(node, (ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         self.starts = self.binds - self.now if plain or self.imports else set()  # what it binds without the old value
 
@@ -439,8 +438,6 @@ class Exercise:
         self.stub = chosen[-1].placeholder() if chosen and not asked["order"] else None
         self.problem = next((f"cell {number} cannot be read: {words}" for number, source, words in unread
                              if self.name in source), "") if not chosen else ""
-        run = needed([s for s in found if s not in others], chosen) if chosen else []
-        self.more = any(s not in run and (not s.defines_only or any(s.binds & t.binds for t in run)) for s in found)
         if asked["known"] is not None:
             found = found[:found.index(handing_in[-1]) + 1] if handing_in else found
             given = {s.text for s in statements(asked["known"])[0]}
@@ -448,7 +445,7 @@ class Exercise:
             run_one_by_one(needed(found, own + handing_in), self.space)
             self.function = HANDED_IN.get(self.name, self.space.get(self.name))
         elif chosen:
-            execute(run, self.space)
+            execute(needed([s for s in found if s not in others], chosen), self.space)
             error = chosen[-1].error
             self.problem = f"{type(error).__name__}: {text_of(error)}" if error else ""
             self.function = self.space.get(self.name)
@@ -463,7 +460,7 @@ class Exercise:
         except (TypeError, ValueError):
             parameters = None
         return {"callable": callable(self.function), "parameters": parameters, "placeholder": self.stub,
-                "problem": self.problem, "answer": wire.encode(HANDED_IN.get(self.name)), "more": self.more}
+                "problem": self.problem, "answer": wire.encode(HANDED_IN.get(self.name))}
 
     def ask(self, request):
         tensors = []
