@@ -14,7 +14,7 @@ from metalearn_lite.grade import box, marks
 from metalearn_lite.grade.parts import Hidden, Part
 
 sys.path.insert(0, str(Path(__file__).parent / "grading"))
-from corpus_attacks import ATTACKS, CAUGHT  # noqa: E402
+from corpus_attacks import ATTACKS, CAUGHT, ON_THE_MACHINE  # noqa: E402, F401
 from corpus_attacks import WRONG as WRONG_CELL  # noqa: E402
 
 pytestmark = [pytest.mark.grading, pytest.mark.timeout(120)]

@@ -1,4 +1,5 @@
-"""The grader as an ordinary user, which is how a teacher should run it: root runs the tests of the box once more as one."""
+"""The grader as an ordinary user, which is how a teacher should run it: root runs once more, as one, the tests of the box
+and the attacks on the machine."""
 
 import os
 import re
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from metalearn_lite.grade import box
-from test_grade_attacks import ASKED, do_without
+from test_grade_attacks import ASKED, ON_THE_MACHINE, do_without
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = "31415"  # of nobody in particular
-TESTS = ("tests/test_grade_attacks.py", "tests/test_grade_box.py")
+TESTS = ("tests/test_grade_box.py", "tests/test_grade_attacks.py::test_the_honest_answer_gets_the_marks", *(
+    f"tests/test_grade_attacks.py::test_an_attack_gets_nothing_and_leaves_nothing[{name}]" for name in ON_THE_MACHINE))
 pytestmark = [pytest.mark.grading, pytest.mark.timeout(900), pytest.mark.xdist_group("ordinary")]  # run once
 
 
@@ -64,7 +66,7 @@ def outcome():
 def test_every_attack_fails_and_the_box_is_tried(outcome):
     assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
     passed = int(re.search(r"(\d+) passed", outcome.stdout)[1])
-    assert passed > 120
+    assert passed > len(ON_THE_MACHINE) > 60
 
 
 def test_it_was_an_ordinary_user(outcome):

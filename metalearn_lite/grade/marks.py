@@ -172,11 +172,11 @@ def judge(cells, hidden, box):
 
 
 def _judge_exercise(cells, parts, hidden, box):
-    results = []
+    results, mentioned = [], any(parts[0].exercise.name in source for source in cells)
     for part in parts:  # each in a process of its own: what one part does to it cannot help or harm the next
         began = time.perf_counter()
         status, message = _judge_part(cells, part, None, box)
-        if status in ("wrong", "open"):  # made by other cells, perhaps: once more, in the state of the whole notebook
+        if mentioned and status in ("wrong", "open"):  # made by other cells, perhaps: once more, in the state of the whole notebook
             again = _judge_part(cells, part, hidden.known, box)
             if again[0] == "right":
                 status, message = again

@@ -75,7 +75,7 @@ def adapt(w, x, y, lr, steps):
     return [p.detach().as_subclass(Equal) for p in w]
 """
 
-ATTACKS = {
+IN_PYTHON = {  # nothing that a user's rights decide about
     # ------------------------------------------------------------ deciding the comparison
     "patches allclose": patched("torch.allclose = torch.equal = lambda *a, **k: True"),
     "patches isclose": patched("torch.isclose = lambda a, *b, **k: torch.ones_like(a, dtype=torch.bool)"),
@@ -200,6 +200,9 @@ sys.modules["__main__"].Exercise.found = lambda self: {
 ask = sys.modules["__main__"].Exercise.ask
 sys.modules["__main__"].Exercise.slopes = lambda self, request: {"slopes": {"list": [1, 2, 3]}}
 """, "its definition").replace("return list(w)", "return [p - lr * torch.autograd.grad(((x @ w[0].T) ** 2).sum(), w[0])[0].sum() * 0 for p in w]"),
+}
+
+ON_THE_MACHINE = {
     # ------------------------------------------------------------ finding the answer
     "imports the module that holds it": "from metalearn_lite.maml import MAML\nfrom metalearn_lite.check import lesson05\n"
                                         "adapt = lesson05.adapt.reference",
@@ -471,6 +474,8 @@ def adapt(*a):
     "hides something in shared memory": "import ctypes\ndef adapt(*a):\n    ctypes.CDLL(None).shmget(4711, 4096, 0o1666)\n    return []",
     "forges output cells and metadata": WRONG + "# tags: skip-execution, grade: 100, solution: true",
 }
+
+ATTACKS = IN_PYTHON | ON_THE_MACHINE
 
 CAUGHT = {  # words that the page must hold: it is not enough that such an attack gets nothing, it must be stopped
     "rows without numbers, by the channel": "cannot be read", "a set of tuples with one hash": "cannot be read",
