@@ -148,6 +148,11 @@ def embed_dataset(embed: nn.Module, dataset, batch: int = 64):
     return dataset.with_items(z.unflatten(0, dataset.items.shape[:2]))
 
 
+def _in_one_line(cell: str) -> str:
+    """HTML of a cell; a mean stays beside its interval and its unit, however narrow the column."""
+    return html.escape(cell).replace(" ", "&nbsp;") if "±" in cell else html.escape(cell)
+
+
 class Table:
     """Rows with a header: HTML in a notebook, aligned columns in a terminal. A `Result` prints as mean ± interval.
 
@@ -168,7 +173,7 @@ class Table:
     def _repr_html_(self) -> str:
         head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in self.head)
         body = "".join(
-            f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
+            f'<tr><th scope="row">{html.escape(first)}</th>' + "".join(f"<td>{_in_one_line(c)}</td>" for c in rest) + "</tr>"
             for first, *rest in self.cells
         )
         caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""

@@ -127,6 +127,7 @@ def test_embedding_refuses_a_net_whose_embedding_depends_on_the_batch():
 def test_table_prints_and_escapes():
     t = Table([{"method": "<b>", "accuracy": Result(torch.tensor([0.5, 0.7]))}], "a & b")
     assert repr(t).splitlines() == ["a & b", "method  accuracy", "<b>     60.0 ± 19.6 %"]
+    assert "<td>60.0&nbsp;±&nbsp;19.6&nbsp;%</td>" in t._repr_html_()
     assert "&lt;b&gt;" in t._repr_html_() and 'scope="col"' in t._repr_html_() and "a &amp; b" in t._repr_html_()
     with pytest.raises(ValueError, match="same columns"):
         Table([{"a": 1}, {"b": 2}])

@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,8 +123,9 @@ def test_a_second_run_goes_on_and_a_regrade_moves_nothing(class_):
 def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path):
     """As a terminal sends it: to every process of the run, while one submission is being judged that never ends."""
     folder = class_[0]
-    handed_in, out, temporary = tmp_path / "in", tmp_path / "out", tmp_path / "tmp"
-    handed_in.mkdir(), temporary.mkdir()
+    handed_in, out = tmp_path / "in", tmp_path / "out"
+    handed_in.mkdir()
+    temporary = Path(tempfile.mkdtemp())  # not below tmp_path: the name of a socket has 107 characters at most
     honest = (folder / "submissions" / "ada" / LESSON).read_text(encoding="utf-8")
     (handed_in / "ann.ipynb").write_text(honest, encoding="utf-8")
     (handed_in / "bob.py").write_text("# %%\ndef adapt(w, x, y, lr, steps):\n    while True:\n        pass\n")
@@ -141,6 +144,7 @@ def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path)
     assert process.returncode != 0
     assert psutil.wait_procs(family, timeout=20)[1] == []
     assert list(temporary.glob("metalearn-lite-box-*")) == []
+    shutil.rmtree(temporary)
     with open(out / "grades.csv", encoding="utf-8", newline="") as file:
         assert [row["student"] for row in csv.DictReader(file)] == ["ann"]
     (handed_in / "bob.py").write_text("# %%\ndef adapt(w, x, y, lr, steps):\n    raise MemoryError\n")

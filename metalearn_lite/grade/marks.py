@@ -176,7 +176,7 @@ def _judge_exercise(cells, parts, hidden, box):
     for part in parts:  # each in a process of its own: what one part does to it cannot help or harm the next
         began = time.perf_counter()
         status, message = _judge_part(cells, part, None, box)
-        if mentioned and status in ("wrong", "open"):  # made by other cells, perhaps: once more, in the state of the whole notebook
+        if mentioned and status in ("wrong", "open"):  # perhaps other cells made it: with the notebook's state
             again = _judge_part(cells, part, hidden.known, box)
             if again[0] == "right":
                 status, message = again
