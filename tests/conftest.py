@@ -1,5 +1,6 @@
 """What holds for every test: it belongs to one part of `make test`, and it repeats."""
 
+import signal
 import sys
 
 import hypothesis
@@ -29,3 +30,11 @@ def say(capsys):
         with capsys.disabled():
             print(f"\n{text}", file=sys.stderr)
     return write
+
+
+@pytest.fixture
+def as_in_a_terminal():
+    """Ctrl-C reaches what the test starts, though a script that runs the tests in its background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -120,7 +120,7 @@ def test_a_second_run_goes_on_and_a_regrade_moves_nothing(class_):
     assert again.returncode == 0 and "0 marks moved" in again.stdout
 
 
-def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path):
+def test_ctrl_c_leaves_nothing_behind_and_the_next_run_goes_on(class_, tmp_path, as_in_a_terminal):
     """As a terminal sends it: to every process of the run, while one submission is being judged that never ends."""
     folder = class_[0]
     handed_in, out = tmp_path / "in", tmp_path / "out"

@@ -66,7 +66,8 @@ def outcome():
 def test_every_attack_fails_and_the_box_is_tried(outcome):
     assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
     passed = int(re.search(r"(\d+) passed", outcome.stdout)[1])
-    assert passed > len(ON_THE_MACHINE) > 60
+    of_the_box = len(re.findall(r"(?m)^def test_", (ROOT / TESTS[0]).read_text(encoding="utf-8")))
+    assert passed >= of_the_box + len(ON_THE_MACHINE) > 80  # all, and the honest answer; one is for root alone
 
 
 def test_it_was_an_ordinary_user(outcome):

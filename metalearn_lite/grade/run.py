@@ -284,9 +284,6 @@ class Worker:
             self.process.terminate()
         with contextlib.suppress(OSError):
             self.pipe.send(None)
-        self.process.join(10)
-        if self.task and self.process.is_alive():  # code that was asked for a mark may have caught the first one
-            self.process.terminate()
         self.process.join(20)
         if self.process.is_alive():
             self.process.kill()
