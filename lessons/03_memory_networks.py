@@ -604,7 +604,7 @@ for beta in (3, 10, 30, 100):
 
 # %% [markdown]
 # With enough sharpness better than blind guessing from the second sight on, and far from good. (β = 30 is kept from
-# here on: it is best at the fifth and the tenth sight; 100 would be two points better at the second.) The cure is
+# here on: it is best at the fifth and the tenth sight; 100 would be a little better at the second.) The cure is
 # lesson 00's: an embedding. This time the loss that trains it is the memory's own.
 #
 # ## 6 It learns to see
@@ -664,7 +664,8 @@ figures.curve({name: (list(range(1, 11)), score) for name, score in curves.items
 # **Observe.** One example, seen once, and about nine of ten are named right; after four, 96 in a hundred. The random
 # network's keys are worse than the pixels: it was never asked to put drawings of one letter together. (Its vectors
 # all point nearly the same way, hence the enormous sharpness. That is not what makes them bad: with their mean taken
-# off, a sharpness of 30 does, and the fifth sight gains three points.) The first sight is at 4 %, as it has to be.
+# off, a sharpness of 30 does, but they stay bad: the fifth sight gains three points, the tenth loses as many.) The
+# first sight is at 4 %, as it has to be.
 #
 # Here are the read weights of one stream: a row is an item that asks, a column an item that is read, the last column
 # is "nothing like it". Items are sorted by letter, so that what belongs together stands together.
@@ -769,7 +770,8 @@ def few_slots(keys, y, n, beta, nothing, slots, rule):
 
 # %% [markdown]
 # With 50 slots nothing is ever lost, so this has to be your `stream` again. Then all rules and sizes, on 100
-# validation streams, and the same with pixels for keys. (The two cells after that only draw the lab: run them.)
+# validation streams, and with pixels for keys, on 100 other ones. (The two cells after that only draw the lab: run
+# them.)
 
 # %% tags=["nbval-ignore-output"]
 RULES, SLOTS = ["oldest", "least used", "merge"], [2, 3, 4, 5, 6, 8, 12, 16, 20, 30, 50]
@@ -1004,7 +1006,7 @@ for alpha in (-5.0, 0.0, 5.0):
 # rows, for a little longer than the LSTM:
 
 # %%
-guess_mann = widgets.Predict("After 10 to 20 seconds each: who is ahead at the tenth sight?",
+guess_mann = widgets.Predict("After some ten seconds each: who is ahead at the tenth sight?",
                              ["the LSTM", "the MANN", "neither, within 3 points"])
 guess_mann
 
@@ -1236,7 +1238,7 @@ for other in ("memory, pixels", "LSTM on its vectors"):
 # **Closed book.** Say each answer aloud before you unfold it.
 #
 # 1. Two keys have cosines 0.9 and 0.8 with a query. Which shares do they get at β = 0, and at β = 10?
-# 2. A network has read 40 letters of a new script and names the 41st drawing right. Which of its weights changed?
+# 2. A memory has written 40 drawings of a new script, and the 41st is named right. Which weights changed?
 # 3. "Daniel took the milk. Daniel went to the garden. Where is the milk?" What does each of two hops look at, and why
 #    not in one?
 # 4. Streams of 10 classes. What does a perfect memory that brings back what it has read score at the first sight? And
@@ -1248,7 +1250,7 @@ for other in ("memory, pixels", "LSTM on its vectors"):
 # <details><summary>Answers</summary>
 #
 # 1. One half each. At 10 the difference of the scores is 1: 0.73 and 0.27.
-# 2. None. It has 40 rows more.
+# 2. None. The memory has 40 rows more.
 # 3. The first at "daniel took milk", the second at "daniel went garden". Before the first is read, nothing in the
 #    question says Daniel.
 # 4. 1/10 at the very first item only: 1 % in all. The last new class: only one label is unused, so 100 %.

@@ -33,7 +33,7 @@ WARM_UP = (
     ]),
 )
 
-READING = Quiz("After the two letters were written and one was read, which tensors had changed?", [
+READING = Quiz("After the two letters were written and a new drawing of each was read, which tensors had changed?", [
     ("The memory, by the writing. The weights never.", True,
      "Writing puts rows into a tensor that belongs to this task. Reading changes nothing at all. The weights of the "
      "network move in training only, by a gradient."),
