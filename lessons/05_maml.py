@@ -485,7 +485,6 @@ guess_before
 
 # %%
 STARTS = {"random start": random_start, "joint start": joint, "MAML": learner}
-STEPS = [0, 1, 2, 3, 5, 10]
 
 
 def errors(start, steps, rate=0.02, on="query", tasks=600):
@@ -1457,9 +1456,9 @@ for number, when in enumerate(("before any step", "after one step", "after five"
     print(f"MAML less the joint start, {when}: {less}")
 
 # %% [markdown]
-# Letters need two more honest rivals. Lesson 00's blurred pixels learn nothing. In lesson 04's **plain pretraining** the
-# same blocks learn to tell the 765 training characters apart, with no tasks and no inner loop. Then the network is
-# frozen, and a query goes to the class whose mean embedding is nearest.
+# Letters need two more honest rivals. Lesson 00's blurred pixels learn nothing. In lesson 04's **plain pretraining**
+# the same blocks learn to tell the 765 training characters apart, with no tasks and no inner loop. Then the network is
+# frozen, and a query goes to the class whose mean embedding is nearest, by cosine as in lesson 04.
 
 # %% tags=["nbval-ignore-output"]
 embed = nets.Conv4(32, generator=seeded(0))
@@ -1477,10 +1476,12 @@ guess_rival
 
 
 # %% [markdown]
-# Now the test scripts are opened, once: 600 tasks with three queries a class, the same for each row; MAML takes the one
-# inner step that it was trained for. The column "queries" says what section 9 asks for: MAML normalises a task's 15
-# queries together, the other two networks answer each by itself (running averages). If that is unfair, it is unfair to
-# them. (Seconds of training: on two cores.)
+# Now the test scripts are opened, once: 600 tasks with three queries a class, the same for each row but the two of
+# Omniglot; MAML takes the one inner step that it was trained for. The column "queries" says what section 9 asks for:
+# MAML normalises a task's 15 queries together, the other two networks answer each by itself (running averages). If
+# that is unfair, it is unfair to them. Because they are frozen, each image is embedded once, before tasks are drawn
+# from the vectors (lesson 00's `embed_dataset`). MAML's weights differ from task to task, so it has to see the images.
+# (Seconds of training: on two cores.)
 
 # %%
 class Blur(torch.nn.Module):
@@ -1494,8 +1495,8 @@ class Blur(torch.nn.Module):
 
 test_letters = glyphs.split("test")
 blank = nets.Conv4(32, generator=seeded(0))  # what pretraining begins with
-centroid = transfer.NearestCentroid(torch.nn.Identity())
-contest = {  # name: (the learner, the frozen network that embeds each image for it, once; None: it sees the images)
+centroid = transfer.NearestCentroid(torch.nn.Identity())  # by cosine; what it sees is embedded already
+contest = {  # name: (learner, what embeds the images for it beforehand; None: it sees the images themselves)
     "chance": (metric.Chance(seeded(0)), None),
     "nearest neighbour on pixels": (metric.NearestNeighbour(), None),
     "blurred pixels (lesson 00)": (transfer.NearestCentroid(torch.nn.Identity(), "euclidean"), Blur()),
@@ -1505,6 +1506,7 @@ contest = {  # name: (the learner, the frozen network that embeds each image for
 
 
 def final(name, dataset=test_letters, tasks=600):
+    """Accuracy on test tasks, always the same ones."""
     learner, frozen = contest[name]
     if frozen is not None:
         dataset = embed_dataset(frozen, dataset)
@@ -1538,9 +1540,9 @@ guess_rival.reveal("ahead of MAML" if lead.mean < -0.01 else "behind MAML" if le
 # section 7's 200 validation tasks:
 
 # %% tags=["nbval-ignore-output"]
-frozen = validate(centroid, dataset=embed_dataset(embed, val_letters))
+rival = validate(centroid, dataset=embed_dataset(embed, val_letters))
 for name, result in {"one step": after_one, "ten steps": validate(At(trained, 10))}.items():
-    print(f"MAML, {name:9} {result}   minus pretraining {paired_difference(result, frozen)}")
+    print(f"MAML, {name:9} {result}   minus pretraining {paired_difference(result, rival)}")
 
 # %% [markdown]
 # **What to read in it.** One step from MAML's start is worth about 40 points over an untrained network or sharp pixels,
