@@ -15,7 +15,7 @@
 # **You will be able to**
 #
 # 1. turn a vector into the parameters of a network, and run a whole batch of tasks, each on its own network;
-# 2. sum up a set of examples so that neither their order nor copies nor padding matter;
+# 2. sum up a set of examples so that neither their order nor a copy of all of them nor padding matters;
 # 3. put the two together to a hypernetwork, and prove by gradients that the one network feeds the other;
 # 4. compare one pass with gradient steps: same tasks, paired differences, equal compute;
 # 5. say where one pass wins and where it breaks down, and mend a part of that;
@@ -315,7 +315,7 @@ history = meta_train(mine, SinusoidSampler(5, 10, 25, seeded(2)), mean_squared_e
                      decay=True)
 figures.curve({"query loss": history.loss}, "update", "mean squared error", smooth=25,
               alt=f"The query loss falls from about {sum(history.loss[:25]) / 25:.0f} to about "
-                  f"{sum(history.loss[-25:]) / 25:.0f} in 600 updates.")
+                  f"{sum(history.loss[-25:]) / 25:.1f} in 600 updates.")
 
 
 # %% [markdown]
@@ -561,7 +561,7 @@ for ax, shots in zip(axes, (1, 2, 3, 5, 10)):
 axes[0].set_ylabel("y")
 figures.legend(axes[-1])
 figures.show(fig, "The same wave with 1, 2, 3, 5 and 10 points, fitted by MAML in five steps (dashed) and by "
-                  "the hypernetwork in one pass (solid). With more points both come closer to it.")
+                  "the hypernetwork in one pass (solid). With five points and ten both lie close to it.")
 
 # %% [markdown]
 # And what does one new task cost, once training is over?
@@ -944,8 +944,8 @@ guess_film.reveal("no difference to speak of" if max(means) - min(means) < five_
                   min(filmed, key=lambda name: filmed[name].mean))
 
 # %% [markdown]
-# Is it only scales and shifts? Compute the frozen one's answers with **your** `film`, layer by layer. Then the failure
-# case: the same queries with the neighbour's five points.
+# Is it only scales and shifts? Compute the answers on the frozen joint network with **your** `film`, layer by layer.
+# Then the failure case: the same queries with the neighbour's five points.
 
 # %% tags=["nbval-ignore-output"]
 frozen = films["joint network, frozen"]
@@ -1076,7 +1076,7 @@ guess_letters.reveal("two of them, level" if lead.mean < 0.03 else ranked[0])
 # class $n$ is $w = 2 c_n$ and its bias $-\lVert c_n \rVert^2$, with $c_n$ the mean. Trained on the same stream
 # (optional cell of section 9) it had 89.7 ± 1.2 % on these scripts, the hypernetwork 88.4 ± 1.4 % (one training each,
 # not paired). So we saw no gain from *learning* to write. What seems to pay is the cheap update: no inner step, so
-# three updates in the time of one of MAML's.
+# more than three updates in the time of one of MAML's.
 #
 # Now the two promises: names do not matter, and any number of classes will do.
 
@@ -1359,8 +1359,9 @@ for one in ("hypernetwork, one pass", "pretrained, written weights"):
 #   learners were shown, the law of the waves is the same.
 # - *Letters.* The hypernetwork is 8 points ahead of MAML, and level with plain pretraining, whose centroids cost no
 #   module at all. MAML's row needs a task's queries together (one by one, lesson 05's fell from 84.3 to 54.3 %), the
-#   other rows do not. What lessons 04 and 05 found stands: do not leave that row out. (Parameters of the pretrained
-#   rows: with the head of 765 classes, which is thrown away. Embedding the letters is not in the seconds.)
+#   other rows do not. What lessons 04 and 05 found stands: do not leave plain pretraining out of a table. (Parameters
+#   of the pretrained rows: with the head of 765 classes, which is thrown away. Embedding the letters is not in the
+#   seconds.)
 # - *Scope.* One training a row: the intervals cover the draw of tasks and no retraining. The network is small (7,248
 #   weights), and 250 updates are few: lesson 05's MAML, twice as wide, had 85.8 ± 0.8 % on other tasks of these scripts
 #   after 350 updates, and pretraining there 89.0 ± 0.8 % after 500. MAML takes the one step it was trained for; in
@@ -1392,7 +1393,7 @@ if LONG:
 # ## Take-away
 #
 # 1. A network is a vector. `unflatten` and one matrix product a layer run as many networks as there are tasks.
-# 2. A set is summed up by a mean: order, copies and padding make no difference.
+# 2. A set is summed up by a mean: order, a copy of all its points and padding make no difference.
 # 3. A hypernetwork learns to *write* what MAML has to *search* for. On its own family it needs no step and, here,
 #    beats five; so does a network that only reads the summary. Far outside, where nothing was trained, both go wrong; a
 #    gradient step still knows how wrong it is. And who knows the formula needs neither.
@@ -1456,7 +1457,7 @@ if LONG:
 #
 # A way to go on: take a family of tasks of your own. Draw it with a sampler of your own (any function that returns an
 # `Episode` will do), train two of these learners and the joint baseline with `meta_train`, and compare them with
-# `paired_difference`. Everything you need for that you have used today.
+# `paired_difference`. All but `Episode` (import it from `metalearn_lite.episodes`) you have used today.
 #
 # [contents](index.ipynb) · [previous: 06 Siamese networks](06_siamese_networks.ipynb)
 
@@ -1464,7 +1465,8 @@ if LONG:
 # ## Teacher's notes
 #
 # **Timing.** 72 minutes. The trainings of sections 4, 6 and 7 run about a minute in all: start them before you
-# talk. With 50 minutes, leave out section 6 and the optional parts, and give the bug hunt as homework.
+# talk. With 50 minutes, leave out the warm-up and the talk on section 6 (but run its cells: section 9 needs `films`),
+# shorten section 7 to its table, and give the bug hunt as homework. (The optional parts are not in the 72.)
 #
 # **Misconceptions to listen for**
 #
