@@ -260,9 +260,9 @@ display(guess_probe.reveal("about equal" if abs(lead) < 2 else f"several points 
 Table(frozen_rows, "validation scripts, 5-way, 200 tasks")
 
 # %% [markdown]
-# **Explain.** On new scripts a fitted head gains nothing over the means, and with one shot it even loses a little. One
-# example of a class says where the class is, and little about which of the 32 numbers matter. Keep the probe
-# in mind for section 3, where the target lies farther away.
+# **Explain.** On new scripts a fitted head gains nothing over the means, and with one shot or two it even loses a
+# little. One example of a class says where the class is, and little about which of the 32 numbers matter. Keep the
+# probe in mind for section 3, where the target lies farther away.
 #
 # Now to the word itself. "I froze the network" usually means: no gradient. Batch norm and dropout have another opinion.
 # Batch norm first, on three numbers. In `train()` mode it subtracts the mean of *this batch*, divides by its standard
@@ -319,7 +319,7 @@ lesson04.FROZEN
 # %% [markdown]
 # So **frozen** has three parts: no weight is trained; batch norm uses its running averages and does not update them;
 # dropout is off. The first is said by the optimiser's list (or `requires_grad_`), the other two by `eval()`. From here
-# on every embedding stays in `eval()`, also while its weights are fine-tuned.
+# on the pretrained embedding stays in `eval()`, also while its weights are fine-tuned (but for bug hunt 3).
 #
 # ### Exercise 2: who is trained? (a function, 4 minutes, difficulty 2 of 3)
 #
@@ -792,7 +792,7 @@ print(f"frozen probe on the same tasks: {with_interval(probe_here)}. Fine-tuned 
 # After ten steps none gains: dropout costs about four points and early stopping one, and what weight decay and
 # augmentation do is within a point. After sixty steps weight decay gains about a point and augmentation a little less;
 # dropout's sign is open; early stopping still costs. (These are eight intervals. One in twenty misses 0 by luck, so do
-# not build on one that misses it by a hair, as augmentation's do, and early stopping's after ten steps.) The number of
+# not build on one that ends near 0, as both of augmentation's do, and early stopping's after ten steps.) The number of
 # steps decides whether there is something to remedy.
 #
 # The line below the table is the fair match: the probe has had its shrinking (`l2`) from the start. Without a remedy
@@ -809,8 +809,8 @@ remedies_table(on_scratch, "two layers, from scratch")
 # sixty, weight decay gains about a point, dropout and augmentation have an open sign, and early stopping costs four
 # points, although the query *loss* doubles in this very training. Accuracy and loss are two things: a network that
 # grows too sure of its errors need not make more of them. And holding out takes a fifth of the examples away, which in
-# 25 is dear. (One rate and one strength of each remedy, and 50 tasks. Augmentation had four versions of an image to
-# draw from.)
+# 25 is dear. (One rate and one strength of each remedy, and 50 tasks. Augmentation had only five versions of an image
+# to draw from.)
 
 # %%
 lesson04.REMEDY
@@ -1278,11 +1278,10 @@ lesson04.COMPANY
 # %% [markdown]
 # In `train()` mode the score is no property of the network: the same weights and queries get other scores in other
 # company. On digits all queries together even do *better* than `eval()`, by two to three points, probably because
-# statistics of digits fit digits better than the averages of our letters do.
-# That is a form of adaptation, and an honest one if it is said. Queries that come class by class lose: subtracting a
-# batch's mean subtracts what its members have in common. Who reports such a score must say in what company. (Finn et
-# al. 2017's code normalises so; Bronskill et al. 2020 measure what it is worth. Our networks from scratch do, too. That
-# is why section 6 had a last row.)
+# statistics of digits fit digits better than the averages of our letters do. That is a form of adaptation, and an
+# honest one if it is said. Queries that come class by class lose: subtracting a batch's mean subtracts what its members
+# have in common. Who reports such a score must say in what company. (Finn et al. 2017's code normalises so; Bronskill
+# et al. 2020 measure what it is worth. Our `Conv4` from scratch does, too. That is why section 6 had a last row.)
 #
 # ## 9 What the numbers say
 #
@@ -1388,11 +1387,12 @@ print("Seen with both trained with cores = 1, tasks - classes: +0.3 ± 0.4, -0.0
 #
 # - From untrained to pretrained: 48 points with one shot and 36 with five on new scripts, 30 and 31 on digits that
 #   people wrote. That is what 765 other letters are worth.
-# - On new scripts centroid, probe and prototypical network are close together; the school of tasks leads by a point.
-#   How much is that worth? Both were trained once more with one thread instead of two (`cores = 1` in the first cell),
-#   which only rounds otherwise. The line below the table has the leads of that training: three of them are undecided,
-#   the fourth has turned its sign. The ± covers the draw of tasks from these ten scripts. It does not cover another
-#   training: a gap of this size needs several of each.
+# - On new scripts centroid, probe and prototypical network are close together; the school of tasks leads by a point
+#   with one shot, and by less with five. On digits it leads by two to three points and by half a point. How much is
+#   that worth? Both were trained once more with one thread instead of two (`cores = 1` in the first cell), which only
+#   rounds otherwise. The line below the table has the leads of that training: three of them are undecided, the fourth
+#   has turned its sign. The ± covers the draw of tasks from these ten scripts. It does not cover another training: gaps
+#   of this size need several of each.
 # - On digits with five shots fine-tuning the last block gains two to three points over the frozen centroid. The frozen
 #   probe has nearly all of that without touching a layer. In the four columns fine-tuning is ahead of the probe by half
 #   a point at most (30 steps, no remedy; section 4 has the match with weight decay). In 2016 it gained 2 to 6 points
@@ -1405,9 +1405,9 @@ print("Seen with both trained with cores = 1, tasks - classes: +0.3 ± 0.4, -0.0
 # Everything above holds for any embedding. Here it is with the one that most courses use: **VGG16** (Simonyan and
 # Zisserman 2015), trained on 1.2 million photographs in 1,000 classes, on the small photographs of **CIFAR-10**. It
 # needs torchvision's downloads: 170 MB of pictures, 528 MB of weights. Without a network the cell says what to fetch.
-# On a CPU the embedding takes a few minutes. No figure stands here, because the lesson's outputs were made offline.
-# (The ten classes are not new ones: VGG16 has seen airplanes, dogs and frogs, only larger. So this is not section 9's
-# test.)
+# On a CPU the embedding takes seconds, and the fine-tuning a minute or two. No figure stands here, because the lesson's
+# outputs were made offline. (The ten classes are not new ones: VGG16 has seen airplanes, dogs and frogs, only larger.
+# So this is not section 9's test.)
 
 # %%
 if DOWNLOAD:
@@ -1470,6 +1470,9 @@ else:
 #
 # - J. Yosinski, J. Clune, Y. Bengio, H. Lipson (2014). How transferable are features in deep neural networks?
 #   *NeurIPS*. (Which layers are general, and which belong to the source.)
+# - O. Vinyals, C. Blundell, T. Lillicrap, K. Kavukcuoglu, D. Wierstra (2016). Matching networks for one shot learning.
+#   *NeurIPS*. (The 2016 figures of section 9.)
+# - J. Snell, K. Swersky, R. Zemel (2017). Prototypical networks for few-shot learning. *NeurIPS*.
 # - J. Howard, S. Ruder (2018). Universal language model fine-tuning for text classification. *ACL*. (Rates by layer.)
 # - W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang (2019). A closer look at few-shot classification. *ICLR*.
 #   (A frozen network with a new head as a rival of meta-learning.)
