@@ -396,6 +396,14 @@ def test_a_term_has_a_sentence_or_two_and_the_lesson_where_it_is_met(term, words
 # ------------------------------------------------------------------------------------------------ the page runs
 
 
+def test_the_stored_page_shows_the_objectives_and_questions_of_today(monkeypatch):
+    """Who rewords a quiz or an objective has to build the page anew: said here, long before the page is run."""
+    monkeypatch.chdir(PAGE.parent)
+    outputs = [output.get("data", {}) for cell in nbformat.read(PAGE.with_suffix(".ipynb"), as_version=4).cells
+               for output in cell.get("outputs", [])]
+    assert repr(index.show()) in [data.get("text/plain") for data in outputs]
+
+
 @pytest.mark.notebook
 def test_the_index_page_gives_its_stored_outputs_and_the_learners_copy_runs():
     for path, strict in ((PAGE.with_suffix(".ipynb"), True), (ROOT / "lessons" / "index.ipynb", False)):
