@@ -17,6 +17,7 @@ import torch
 from metalearn_lite.grade import box, files, submissions
 from metalearn_lite.grade.parts import load
 from metalearn_lite.grade.release import LEFT_OUT, release, sources, tool
+from notebook_runner import text_of
 from test_links import broken
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -389,8 +390,7 @@ def figures(text):
 def stored(lesson):
     """The figures of each line of a lesson's stored outputs, a list of sets."""
     notebook = nbformat.read(next((ROOT / "solutions").glob(f"{lesson}_*.ipynb")), as_version=4)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    texts = [output.get("text") or output.get("data", {}).get("text/plain") or "" for output in outputs]
+    texts = [text for cell in notebook.cells if cell.cell_type == "code" for text in text_of(cell)]
     return [figures(line) | figures(line.replace("±", "and")) for line in "\n".join(texts).split("\n")]
 
 
